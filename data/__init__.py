@@ -1,0 +1,1 @@
+"""Schema, adaptors, encoding, Parquet in, batches out."""

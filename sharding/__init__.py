@@ -1,0 +1,1 @@
+"""From a single-device model to a sharded one: topology, planning, wrapping."""
