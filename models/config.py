@@ -1,0 +1,96 @@
+"""Options of the models. Needs no torch, so that the command line's help is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+ReconstructionNorm = Literal["mean", "sum"]
+Serving = Literal["gated", "denoised", "plain"]
+
+
+@dataclass(frozen=True)
+class DCNv2Config:
+    """The base model: cross network and deep network, then a projection to z.
+
+    Attributes:
+        structure: Cross and deep network side by side, or deep on top of cross.
+        cross_layers: Number of cross layers; 0 leaves a plain deep network.
+        cross_rank: Rank of the cross layers' weight matrices; 0: full matrices.
+        deep_widths: Units of the deep layers, first to last.
+        z_width: Width of the latent representation z that the head reads.
+    """
+
+    structure: Literal["parallel", "stacked"] = "parallel"
+    cross_layers: int = 2
+    cross_rank: int = 0
+    deep_widths: tuple[int, ...] = (512, 256)
+    z_width: int = 128
+
+    def __post_init__(self) -> None:
+        _at_least("dcnv2.cross_layers", self.cross_layers, 0)
+        _at_least("dcnv2.cross_rank", self.cross_rank, 0)
+        _at_least("dcnv2.z_width", self.z_width, 1)
+        for width in self.deep_widths:
+            _at_least("dcnv2.deep_widths", width, 1)
+        if not self.deep_widths and not self.cross_layers:
+            raise ValueError("model.dcnv2 has neither cross layers nor deep layers")
+
+
+@dataclass(frozen=True)
+class AsymDiffRecConfig:
+    """The diffusion around the base model.
+
+    Attributes:
+        enabled: Train and serve AsymDiffRec; off: the base model alone.
+        hidden_width: Units of the denoiser's hidden layer.
+        reconstruction_weight: Weight of the reconstruction loss (eq. 2); 0: without it.
+        auxiliary_weight: Weight of the auxiliary task loss (eq. 3); 0: without it.
+        reconstruction_norm: Squared error averaged over the dimensions of z, or summed as printed.
+        stop_gradient: Keep the reconstruction loss from moving its target z_0.
+        max_drop_rate: Largest share of features dropped, in expectation; 1: uniform on 0..N.
+        serving: How z is served. gated: mixed with the denoised z by how much is missing.
+            denoised: the denoiser's output, as in the paper. plain: without the denoiser.
+        gate_steepness: How quickly the gate opens with the share q of missing features:
+            1 - exp(-gate_steepness q).
+    """
+
+    enabled: bool = True
+    hidden_width: int = 256
+    reconstruction_weight: float = 0.3
+    auxiliary_weight: float = 0.3
+    reconstruction_norm: ReconstructionNorm = "mean"
+    stop_gradient: bool = False
+    max_drop_rate: float = 1.0
+    serving: Serving = "gated"
+    gate_steepness: float = 6.0
+
+    def __post_init__(self) -> None:
+        _at_least("asymdiffrec.hidden_width", self.hidden_width, 1)
+        for name in ("reconstruction_weight", "auxiliary_weight", "gate_steepness"):
+            _at_least(f"asymdiffrec.{name}", getattr(self, name), 0)
+        if not 0 < self.max_drop_rate <= 1:
+            raise ValueError(
+                f"model.asymdiffrec.max_drop_rate is {self.max_drop_rate}, must be in (0, 1]"
+            )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is trained.
+
+    Attributes:
+        tasks: Labels to predict, one head each; empty: the first label of the data set. The first
+            one is what validation and early stopping look at.
+        embedding_init_std: Standard deviation of the embeddings' initial values.
+    """
+
+    tasks: tuple[str, ...] = ()
+    embedding_init_std: float = 0.01
+    dcnv2: DCNv2Config = field(default_factory=DCNv2Config)
+    asymdiffrec: AsymDiffRecConfig = field(default_factory=AsymDiffRecConfig)
+
+
+def _at_least(name: str, value: float, lowest: float) -> None:
+    if value < lowest:
+        raise ValueError(f"model.{name} is {value}, must be at least {lowest}")

@@ -1,0 +1,109 @@
+"""Options of a run. Needs no torch, so that the command line's help is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from dropdrift.data.config import DataConfig
+from dropdrift.models.config import ModelConfig
+from dropdrift.sharding.config import ShardingConfig
+
+SparseOptimizer = Literal["rowwise_adagrad", "adagrad", "sgd"]
+DecaySchedule = Literal["constant", "linear", "cosine"]
+SelectionMetric = Literal["auc", "uauc", "log_loss"]
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Optimizers and learning rates.
+
+    Attributes:
+        learning_rate: Peak learning rate of the dense parameters (Adam).
+        weight_decay: Decoupled weight decay of the dense parameters.
+        gradient_clip: Largest norm of the dense gradient; 0: no clipping.
+        sparse: Optimizer of the embedding tables, applied inside the backward. Row-wise Adagrad
+            keeps one number a row; its tables are never cut by columns.
+        sparse_learning_rate: Peak learning rate of the embedding tables.
+        warmup_steps: Steps over which both learning rates rise linearly from zero.
+        decay: Course of both learning rates after the warm-up, until the last step.
+        final_share: Share of the peak learning rate left at the last step.
+    """
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    gradient_clip: float = 0.0
+    sparse: SparseOptimizer = "rowwise_adagrad"
+    sparse_learning_rate: float = 0.02
+    warmup_steps: int = 0
+    decay: DecaySchedule = "constant"
+    final_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "sparse_learning_rate"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"optimizer.{name} is {getattr(self, name)}, must be positive")
+        for name in ("weight_decay", "gradient_clip", "warmup_steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"optimizer.{name} is {getattr(self, name)}, must not be negative")
+        if not 0 <= self.final_share <= 1:
+            raise ValueError(f"optimizer.final_share is {self.final_share}, must be in [0, 1]")
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """The training loop.
+
+    Attributes:
+        epochs: Passes over the training part.
+        max_steps: Stop after so many steps; 0: no limit.
+        seed: Seed of initial weights, shuffling and drop masks.
+        precision: Arithmetic of the dense part. bf16 is automatic mixed precision.
+        validate_every: Steps between validations; 0: after each epoch.
+        select_by: Validation metric that picks the best checkpoint.
+        patience: Validations without improvement before training stops early; 0: never.
+        checkpoint_every: Steps between checkpoints besides the ones at validations; 0: none.
+        keep_checkpoints: Newest checkpoints kept besides the best one.
+        log_every: Steps between entries of the training log.
+        timeout: Seconds after which a collective that does not end is an error.
+    """
+
+    epochs: int = 1
+    max_steps: int = 0
+    seed: int = 1
+    precision: Literal["fp32", "bf16"] = "fp32"
+    validate_every: int = 0
+    select_by: SelectionMetric = "auc"
+    patience: int = 0
+    checkpoint_every: int = 0
+    keep_checkpoints: int = 1
+    log_every: int = 50
+    timeout: float = 300.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "keep_checkpoints", "log_every", "timeout"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"loop.{name} is {getattr(self, name)}, must be positive")
+        for name in ("max_steps", "seed", "validate_every", "patience", "checkpoint_every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"loop.{name} is {getattr(self, name)}, must not be negative")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a run.
+
+    Attributes:
+        out: Folder of the run: checkpoints, logs, resolved configuration. A folder that holds a
+            run is refused unless it is resumed.
+        resume: Go on from the newest checkpoint in 'out'.
+    """
+
+    out: Path = Path("runs/train")
+    resume: bool = False
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    sharding: ShardingConfig = field(default_factory=ShardingConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
