@@ -1,0 +1,110 @@
+"""The discrete forward process of AsymDiffRec (arXiv paper section 3.2): which features to drop.
+
+The paper draws T ~ Uniform{0..N} and drops T features one after the other, uniformly and without
+replacement. The same distribution without sort or loop: draw p ~ Uniform(0, 1) once a row and drop
+each feature on its own with probability p. T is then Beta-binomial(N, 1, 1), which is uniform on
+{0..N}, and given T all subsets of T features are equally likely.
+
+The N comparisons of a row are made on whole words: with K = 12 random bit planes u_0..u_11 and
+the digits of a 12-bit threshold t, "u < t" for 32 fields at once takes 12 bitwise steps. p takes
+the values j / 2^12 for j = 0..2^12 with half the weight on both ends (the trapezoid rule), which
+keeps every P(T = k) within 1e-3 of 1 / (N + 1), relatively, for up to 512 fields.
+
+Words are keyed by (seed, step, global row): the same for any number of ranks, any slicing of a
+batch, and after a restart.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dropdrift.kernels.feature_dropout.words import WORD_BITS, word_count, wrap_to_int32
+from dropdrift.kernels.philox import MASK32, philox4x32
+
+PLANES = 12
+LEVELS = 1 << PLANES
+# Counter word 3 tells the draws of one row and step apart: 0 for p, 1..3 for the bit planes.
+_STREAM_OF_RATE = 0
+
+
+def drop_words(
+    missing: Tensor,
+    fields: int,
+    *,
+    seed: int,
+    step: int,
+    first_row: int,
+    max_rate: float = 1.0,
+    rate: float | None = None,
+) -> Tensor:
+    """Missing-or-dropped words of a batch.
+
+    Args:
+        missing: int32 [B, W], the naturally missing fields; they stay set.
+        fields: N.
+        seed: 64-bit seed of the run.
+        step: the step that the draw belongs to, below 2**32.
+        first_row: position of row 0 in the global batch.
+        max_rate: p is uniform on [0, max_rate]; 1 makes T exactly uniform over the present fields.
+        rate: a fixed p for all rows instead, as robustness curves need; resolution 2**-12.
+
+    Returns:
+        int32 [B, W]: the step embedding s of the paper, 1 = missing.
+
+    Raises:
+        ValueError: a rate outside [0, 1] or words that do not fit the number of fields.
+    """
+    _check(missing, fields, max_rate if rate is None else rate)
+    rows, words = missing.shape
+    row = torch.arange(first_row, first_row + rows, device=missing.device).unsqueeze(1)
+    column = torch.arange(words, device=missing.device).unsqueeze(0)
+    if rate is None:
+        threshold = _random_thresholds(row, seed, step, max_rate)
+    else:
+        threshold = torch.full_like(row, round(rate * LEVELS))
+    dropped = _bernoulli_words(row, column, threshold, seed, step)
+    return missing | (dropped & _used_bits(fields, missing.device))
+
+
+def _random_thresholds(row: Tensor, seed: int, step: int, max_rate: float) -> Tensor:
+    """t in {0..LEVELS * max_rate}, int64 [B, 1]: p = t / LEVELS."""
+    stream = torch.full_like(row, _STREAM_OF_RATE)
+    word0, word1, _, _ = philox4x32((row, stream, torch.full_like(row, step), stream), seed)
+    trapezoid = (word0 >> (WORD_BITS - PLANES)) + (word1 & 1)
+    if max_rate == 1.0:
+        return trapezoid
+    return torch.round(trapezoid * max_rate).to(torch.int64)
+
+
+def _bernoulli_words(
+    row: Tensor, column: Tensor, threshold: Tensor, seed: int, step: int
+) -> Tensor:
+    """Words whose bits are set with probability threshold / LEVELS each, int32 [B, W]."""
+    step_word = torch.full_like(row, step)
+    planes: list[Tensor] = []
+    for stream in range(1, PLANES // 4 + 1):
+        planes += philox4x32((row, column, step_word, torch.full_like(row, stream)), seed)
+    less = torch.zeros_like(planes[0])
+    for bit, plane in enumerate(planes):  # from the lowest digit to the highest
+        digit_set = (threshold >> bit) & 1 == 1
+        not_plane = plane ^ MASK32
+        less = torch.where(digit_set, not_plane | less, not_plane & less)
+    return wrap_to_int32(torch.where(threshold == LEVELS, torch.full_like(less, MASK32), less))
+
+
+def _used_bits(fields: int, device: torch.device) -> Tensor:
+    """int32 [W], the bits of the fields that there are."""
+    full, rest = divmod(fields, WORD_BITS)
+    words = [MASK32] * full + ([(1 << rest) - 1] if rest else [])
+    return wrap_to_int32(torch.tensor(words, dtype=torch.int64, device=device))
+
+
+def _check(missing: Tensor, fields: int, rate: float) -> None:
+    if not 0.0 <= rate <= 1.0:
+        raise ValueError(f"drop rate is {rate}, must be in [0, 1]")
+    if missing.dtype != torch.int32 or missing.shape[1] != word_count(fields):
+        raise ValueError(
+            f"missing words are {missing.dtype} {tuple(missing.shape)}, "
+            f"{fields} fields need int32 [rows, {word_count(fields)}]"
+        )
