@@ -1,0 +1,1 @@
+"""One adaptor for each official layout: files in, raw rows out."""
