@@ -69,6 +69,11 @@ class AsymDiffRecConfig:
         _at_least("asymdiffrec.hidden_width", self.hidden_width, 1)
         for name in ("reconstruction_weight", "auxiliary_weight", "gate_steepness"):
             _at_least(f"asymdiffrec.{name}", getattr(self, name), 0)
+        if self.enabled and not (self.reconstruction_weight or self.auxiliary_weight):
+            raise ValueError(
+                "model.asymdiffrec.reconstruction_weight and auxiliary_weight are both 0: nothing "
+                "would train the denoiser; use --no-model.asymdiffrec.enabled for the base alone"
+            )
         if not 0 < self.max_drop_rate <= 1:
             raise ValueError(
                 f"model.asymdiffrec.max_drop_rate is {self.max_drop_rate}, must be in (0, 1]"

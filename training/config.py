@@ -107,3 +107,48 @@ class TrainConfig:
     sharding: ShardingConfig = field(default_factory=ShardingConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What to evaluate, and on what.
+
+    Attributes:
+        run: Folder of a run.
+        data: Folder of the prepared data; none: where the run was trained.
+        part: Part to evaluate: train, validation or test.
+        robustness: Also measure with fields dropped: shares of 10 to 90%, each side, all ids.
+        batch_size: Rows of one global batch.
+        seed: Seed of the random drops.
+        name: Name of the model in reports; none: the run folder's name.
+        out: JSON file to write; none: evaluation-PART.json in the run's folder.
+    """
+
+    run: Path
+    data: Path | None = None
+    part: Literal["train", "validation", "test"] = "test"
+    robustness: bool = True
+    batch_size: int = 4096
+    seed: int = 0
+    name: str | None = None
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """What to score, and with what.
+
+    Attributes:
+        run: Folder of a run.
+        source: Parquet file of raw rows, its columns named as the fields; columns that are not
+            there are missing features.
+        out: Parquet file to write: one row for each of the source's, in order.
+        keep: Columns of the source to copy in front of the scores.
+        batch_size: Rows scored at once.
+    """
+
+    run: Path
+    source: Path
+    out: Path
+    keep: tuple[str, ...] = ()
+    batch_size: int = 4096

@@ -1,0 +1,170 @@
+"""AsymDiffRec: asymmetric diffusion around a base ranking model.
+
+Zhu et al., "Asymmetric Diffusion Recommendation Model", CIKM 2025. The forward process drops
+features (section 3.2, ``kernels.feature_dropout``); the reverse process completes them in the
+latent space (section 3.3, ``kernels.denoiser``), in training and at serving (section 3.4).
+
+Legend: B rows, D width of the embeddings, N fields, W mask words, Z width of z, L tasks.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from dropdrift.kernels.denoiser import denoise
+from dropdrift.kernels.feature_dropout import drop_words, mask_features, unpack_words
+from dropdrift.models.config import AsymDiffRecConfig
+from dropdrift.models.losses import reconstruction_loss, task_loss
+
+# A field missing in more than half of the training rows tells nothing when it is missing again.
+USUALLY_MISSING = 0.5
+
+
+class Extractor(Protocol):
+    """What the diffusion needs of a base model: h and f of section 3.1."""
+
+    widths: tuple[int, ...]
+    z_width: int
+
+    def extract(self, embedded: Tensor) -> Tensor:
+        """h: [B, D] to [B, Z]."""
+
+    def head(self, z: Tensor) -> Tensor:
+        """f: [B, Z] to logits [B, L]."""
+
+
+class Denoiser(nn.Module):
+    """g([s, z_T]): two layers, N + Z -> hidden -> Z."""
+
+    def __init__(self, fields: int, width: int, hidden_width: int) -> None:
+        super().__init__()
+        self.weight1 = nn.Parameter(torch.empty(hidden_width, fields + width))
+        self.bias1 = nn.Parameter(torch.zeros(hidden_width))
+        self.weight2 = nn.Parameter(torch.empty(width, hidden_width))
+        self.bias2 = nn.Parameter(torch.zeros(width))
+        for weight in (self.weight1, self.weight2):
+            nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
+
+    def forward(self, words: Tensor, noisy: Tensor) -> Tensor:
+        """z_0' [B, Z] from s (int32 words [B, W]) and z_T [B, Z]."""
+        return denoise(words, noisy, self.weight1, self.bias1, self.weight2, self.bias2)
+
+
+class Diffusion(nn.Module):
+    """Forward process, denoiser, losses and serving; the base model is passed in.
+
+    Args:
+        widths: embedding width of each field.
+        z_width: Z.
+        missing_rates: share of the training rows in which each field is missing; the gate counts
+            only fields that are usually present.
+        config: see ``AsymDiffRecConfig``.
+        seed: seed of the drop masks.
+    """
+
+    informative: Tensor
+
+    def __init__(
+        self,
+        widths: tuple[int, ...],
+        z_width: int,
+        missing_rates: tuple[float, ...],
+        config: AsymDiffRecConfig,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.widths = widths
+        self.config = config
+        self.seed = seed
+        self.denoiser = Denoiser(len(widths), z_width, config.hidden_width)
+        informative = torch.tensor([rate <= USUALLY_MISSING for rate in missing_rates])
+        self.register_buffer("informative", informative, persistent=False)
+
+    def losses(
+        self,
+        base: Extractor,
+        embedded: Tensor,
+        missing: Tensor,
+        labels: Tensor,
+        step: int,
+        first_row: int,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of section 3.4; its three parts, detached, with what tells if they mean anything.
+
+        Args:
+            base: the base model.
+            embedded: x_0, [B, D].
+            missing: int32 [B, W], naturally missing fields.
+            labels: [B, L].
+            step: the step that the drop mask is keyed by.
+            first_row: position of row 0 in the global batch, the mask's other key.
+        """
+        words = drop_words(
+            missing,
+            len(self.widths),
+            seed=self.seed,
+            step=step,
+            first_row=first_row,
+            max_rate=self.config.max_drop_rate,
+        )
+        dropped = mask_features(embedded, words, self.widths)
+        # h works row by row, so one call serves both passes.
+        clean, noisy = base.extract(torch.cat([embedded, dropped])).chunk(2)
+        reconstructed = self.denoiser(words, noisy)
+        target = clean.detach() if self.config.stop_gradient else clean
+        losses = {"main": task_loss(base.head(clean), labels)}
+        if self.config.reconstruction_weight:
+            losses["reconstruction"] = reconstruction_loss(
+                reconstructed, target, self.config.reconstruction_norm
+            )
+        if self.config.auxiliary_weight:
+            losses["auxiliary"] = task_loss(base.head(reconstructed), labels)
+        parts = {name: loss.detach() for name, loss in losses.items()}
+        return self._weighted(losses), {**parts, **_collapse_signs(clean, reconstructed)}
+
+    def _weighted(self, losses: dict[str, Tensor]) -> Tensor:
+        weights = {
+            "main": 1.0,
+            "reconstruction": self.config.reconstruction_weight,
+            "auxiliary": self.config.auxiliary_weight,
+        }
+        return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+
+    def serve(self, z: Tensor, missing: Tensor) -> Tensor:
+        """The representation that the head reads at serving, [B, Z].
+
+        ``denoised`` is the paper's g([s, z]). ``gated`` is z + (1 - exp(-a q)) (g([s, z]) - z),
+        where q is the share missing of the fields that are usually there: a complete row is
+        served by z, since there is nothing to complete.
+        """
+        if self.config.serving == "plain":
+            return z
+        denoised = self.denoiser(missing, z)
+        if self.config.serving == "denoised":
+            return denoised
+        return torch.lerp(z, denoised, self.gate(missing).to(z.dtype))
+
+    def gate(self, missing: Tensor) -> Tensor:
+        """1 - exp(-a q), [B, 1]."""
+        flags = unpack_words(missing, len(self.widths)) & self.informative
+        q = flags.sum(dim=1, keepdim=True) / self.informative.sum().clamp(min=1)
+        return -torch.expm1(-self.config.gate_steepness * q)
+
+
+def _collapse_signs(clean: Tensor, reconstructed: Tensor) -> dict[str, Tensor]:
+    """Means over dimensions of the variances over rows.
+
+    A low reconstruction loss alone means nothing: z can shrink, and a constant g is a collapse.
+    """
+    with torch.no_grad():
+        z_variance = clean.float().var(dim=0, correction=0).mean()
+        error = (reconstructed - clean).float().square().mean()
+        return {
+            "z_variance": z_variance,
+            "denoised_variance": reconstructed.float().var(dim=0, correction=0).mean(),
+            "relative_reconstruction_error": error / z_variance.clamp(min=1e-12),
+        }

@@ -1,0 +1,44 @@
+"""Initial values that do not depend on how the tables are sharded.
+
+Each block of rows of a table has a random generator of its own, keyed by (seed, table, block), so
+any shard is filled without making the table as a whole: the same weights for every plan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor, nn
+from torch.distributed._shard.sharded_tensor.api import ShardedTensor
+
+BLOCK_ROWS = 4_096
+
+
+def initialise_tables(model: nn.Module, std: float, seed: int) -> None:
+    """Fill the local shards of every sharded table with Normal(0, ``std``)."""
+    for name, weight in model.state_dict().items():
+        if not isinstance(weight, ShardedTensor):
+            continue
+        width = weight.size()[1]
+        for shard in weight.local_shards():
+            rows, columns = shard.metadata.shard_offsets
+            _fill(shard.tensor, rows, columns, width, std, f"{seed}/{name.split('.')[-2]}")
+
+
+def _fill(shard: Tensor, row: int, column: int, width: int, std: float, key: str) -> None:
+    """Fill ``shard``, whose first number is at (``row``, ``column``) of its table."""
+    end = row + shard.shape[0]
+    for block in range(row // BLOCK_ROWS, (end + BLOCK_ROWS - 1) // BLOCK_ROWS):
+        values = _block(key, block, width) * std
+        first = block * BLOCK_ROWS
+        low, high = max(row, first), min(end, first + BLOCK_ROWS)
+        part = values[low - first : high - first, column : column + shard.shape[1]]
+        with torch.no_grad():
+            shard[low - row : high - row].copy_(part)
+
+
+def _block(key: str, block: int, width: int) -> Tensor:
+    digest = hashlib.sha256(f"{key}/{block}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    return torch.randn(BLOCK_ROWS, width, generator=generator)

@@ -1,0 +1,141 @@
+"""Checkpoints: directories that are either whole or not there.
+
+``checkpoints/step-N/`` holds torch.distributed.checkpoint's files, ``state.json`` and, written
+last, ``COMMITTED`` with the SHA-256 of every file. A directory is written under another name,
+renamed when complete, and never written into again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
+from torchrec.distributed import DistributedModelParallel
+
+from dropdrift.training.optimizers import Optimizers
+
+MARKER = "COMMITTED"
+STATE_FILE = "state.json"
+
+
+@dataclass
+class TrainingState:
+    """Where a run stands, besides its weights.
+
+    Attributes:
+        step: optimizer steps taken.
+        epoch: passes over the training part completed.
+        batch: batches of the current epoch consumed.
+        lanes: streams that the batches were cut from (see ``DataConfig.lanes``).
+        best_step: step of the best validation so far; -1: none yet.
+        best_value: its metric.
+        best_metrics: all of its metrics.
+        bad_validations: validations since then.
+        schema: fingerprint of the schema that was trained on.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    lanes: int = 1
+    best_step: int = -1
+    best_value: float = 0.0
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    bad_validations: int = 0
+    schema: str = ""
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """The directory of the checkpoint of ``step``."""
+    return folder / f"step-{step:09d}"
+
+
+def committed_steps(folder: Path) -> list[int]:
+    """Steps of the whole checkpoints in ``folder``, ascending."""
+    return sorted(int(p.parent.name.split("-")[1]) for p in folder.glob(f"step-*/{MARKER}"))
+
+
+def save_checkpoint(
+    folder: Path, model: DistributedModelParallel, optimizers: Optimizers, state: TrainingState
+) -> None:
+    """Write the checkpoint of ``state.step`` unless it is there; all ranks must call."""
+    final = checkpoint_path(folder, state.step)
+    if (final / MARKER).exists():
+        return
+    partial = final.with_name(final.name + ".partial")
+    if dist.get_rank() == 0:
+        for leftover in (partial, final):
+            shutil.rmtree(leftover, ignore_errors=True)
+        partial.mkdir(parents=True)
+    dist.barrier()
+    save(_tensors(model, optimizers), checkpoint_id=partial)
+    if dist.get_rank() == 0:
+        (partial / STATE_FILE).write_text(json.dumps(asdict(state), indent=1))
+        partial.rename(final)
+        manifest = {p.name: _sha256(p) for p in sorted(final.iterdir())}
+        marker = final / (MARKER + ".partial")
+        marker.write_text(json.dumps(manifest, indent=1))
+        marker.rename(final / MARKER)
+    dist.barrier()
+
+
+def read_state(folder: Path, step: int) -> TrainingState:
+    """The state of a checkpoint whose files have been verified.
+
+    Raises:
+        ValueError: a file is not there or is not what was written; the message names it.
+    """
+    path = checkpoint_path(folder, step)
+    manifest = json.loads((path / MARKER).read_text())
+    for name, digest in manifest.items():
+        file = path / name
+        if not file.is_file() or _sha256(file) != digest:
+            raise ValueError(
+                f"{file} is {'damaged' if file.is_file() else 'missing'}: remove {path} to use "
+                "the checkpoint before it"
+            )
+    return TrainingState(**json.loads((path / STATE_FILE).read_text()))
+
+
+def load_weights(folder: Path, step: int, model: DistributedModelParallel) -> None:
+    """Load the weights of a verified checkpoint, whatever ranks and plan it was saved with."""
+    weights = model.state_dict()
+    load({"model": weights}, checkpoint_id=checkpoint_path(folder, step))
+    # load_state_dict renames keys of the dictionary that it is given.
+    model.load_state_dict(dict(weights))
+
+
+def load_all(
+    folder: Path, step: int, model: DistributedModelParallel, optimizers: Optimizers
+) -> None:
+    """Load weights and optimizer state of a verified checkpoint."""
+    optimizers.make_state()
+    tensors = _tensors(model, optimizers)
+    load(tensors, checkpoint_id=checkpoint_path(folder, step))
+    model.load_state_dict(dict(tensors["model"]))
+    optimizers.combined.load_state_dict(tensors["optimizer"])
+
+
+def prune_checkpoints(folder: Path, keep: int, best_step: int) -> None:
+    """Remove all but the ``keep`` newest checkpoints and the best one; first rank only."""
+    for step in committed_steps(folder)[:-keep]:
+        if step != best_step:
+            path = checkpoint_path(folder, step)
+            (path / MARKER).unlink()
+            shutil.rmtree(path)
+
+
+def _tensors(model: DistributedModelParallel, optimizers: Optimizers) -> dict[str, Any]:
+    return {"model": model.state_dict(), "optimizer": optimizers.combined.state_dict()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,129 @@
+"""Evaluation of a trained run: metrics on complete rows and with features dropped."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from torchrec.distributed import DistributedModelParallel
+
+from dropdrift.data.loader import Cursor, Loader
+from dropdrift.data.schema import Schema
+from dropdrift.training.build import build_model, ranking_model
+from dropdrift.training.checkpoint import load_weights
+from dropdrift.training.config import EvaluateConfig, TrainConfig
+from dropdrift.training.distributed import Ranks, process_group
+from dropdrift.training.metrics import calibration_table, ranking_metrics
+from dropdrift.training.progress import progress_bar, track_batches
+from dropdrift.training.provenance import provenance
+from dropdrift.training.result import EvaluationResult, RobustnessPoint, TaskResult
+from dropdrift.training.run_folder import RunFolder
+from dropdrift.training.scenarios import COMPLETE, Scenario, robustness_scenarios
+from dropdrift.training.scoring import Scores, score_batches
+
+
+def evaluate(
+    options: EvaluateConfig, config: TrainConfig, *, show_progress: bool = True
+) -> EvaluationResult | None:
+    """Evaluate the best checkpoint of a run, on one rank or many.
+
+    Args:
+        options: run, part and scenarios.
+        config: what the run was trained with.
+        show_progress: whether the first rank shows a progress bar.
+
+    Returns:
+        The result on the first rank, None on the others.
+
+    Raises:
+        ValueError: no checkpoint, data of another schema, or labels of one class alone.
+    """
+    run = RunFolder(options.run)
+    schema = Schema.load(options.run)
+    data = options.data or config.data.path
+    check_same_schema(schema, data)
+    with process_group(config.loop.timeout) as ranks:
+        model = restore_model(run, schema, config, ranks)
+        scenarios = [COMPLETE, *(robustness_scenarios(schema) if options.robustness else ())]
+        loading = dataclasses.replace(config.data, batch_size=options.batch_size, lanes=0)
+        loader = Loader(
+            data,
+            options.part,
+            schema,
+            loading,
+            rank=ranks.rank,
+            world_size=ranks.world_size,
+            training=False,
+        )
+        with progress_bar(show_progress and ranks.is_first) as progress:
+            batches = track_batches(
+                progress, loader.batches(Cursor()), loader.steps_per_epoch, ranks.world_size
+            )
+            scores = score_batches(model, batches, scenarios, ranks, options.seed)
+        if scores is None:
+            return None
+        return EvaluationResult(
+            name=options.name or options.run.resolve().name,
+            part=options.part,
+            tasks=_task_results(ranking_model(model).tasks, schema, scores, scenarios, options),
+            missing_rate={
+                name: int(count) / len(scores.users)
+                for name, count in zip(schema.field_names, scores.missing, strict=True)
+            },
+            provenance=provenance({"evaluation": options, "training": config}, config.loop.seed),
+        )
+
+
+def restore_model(
+    run: RunFolder, schema: Schema, config: TrainConfig, ranks: Ranks
+) -> DistributedModelParallel:
+    """The model of a run's best checkpoint, on any ranks."""
+    step = run.best_step()
+    model = build_model(schema, config, ranks)
+    load_weights(run.checkpoints, step, model)
+    return model
+
+
+def check_same_schema(schema: Schema, data: Path) -> None:
+    """Refuse prepared data that a model was not trained for; ValueError naming what differs."""
+    other = Schema.load(data)
+    if schema.fingerprint() == other.fingerprint():
+        return
+    for what in ("fields", "tables", "labels"):
+        theirs = getattr(other, what)
+        for item in getattr(schema, what):
+            if item not in theirs:
+                raise ValueError(
+                    f"{data} is not what the model was trained for: it differs in {what[:-1]} "
+                    f"{getattr(item, 'name', item)!r}"
+                )
+    raise ValueError(f"{data} is not what the model was trained for: its schema has more to it")
+
+
+def _task_results(
+    tasks: tuple[str, ...],
+    schema: Schema,
+    scores: Scores,
+    scenarios: list[Scenario],
+    options: EvaluateConfig,
+) -> dict[str, TaskResult]:
+    results = {}
+    for column, task in enumerate(tasks):
+        what = f"label {task!r} of the {options.part} part"
+        labels = scores.labels[:, column]
+        metrics = [
+            ranking_metrics(
+                logits[:, column], labels, scores.users if schema.has_user else None, what
+            )
+            for logits in scores.logits
+        ]
+        results[task] = TaskResult(
+            complete=metrics[0],
+            calibration_table=calibration_table(scores.logits[0, :, column], labels, what=what),
+            robustness=tuple(
+                RobustnessPoint(scenario.drop, scenario.value, metric)
+                for scenario, metric in zip(scenarios[1:], metrics[1:], strict=True)
+                if scenario.drop != "nothing"
+            ),
+        )
+    return results

@@ -1,0 +1,90 @@
+"""Optimizers of the dense parameters and of the tables, and the course of their learning rates."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torchrec.distributed import DistributedModelParallel
+from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizerWrapper
+from torchrec.optim.optimizers import in_backward_optimizer_filter
+from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
+
+from dropdrift.sharding.shard import fuse_sparse_optimizer
+from dropdrift.training.config import OptimizerConfig
+
+_SPARSE: dict[str, type[torch.optim.Optimizer]] = {
+    "rowwise_adagrad": RowWiseAdagrad,
+    "adagrad": torch.optim.Adagrad,
+    "sgd": torch.optim.SGD,
+}
+
+
+def add_sparse_optimizer(collection: nn.Module, config: OptimizerConfig) -> None:
+    """Train the tables of ``collection`` inside the backward. Call before sharding."""
+    options: dict[str, Any] = {"lr": config.sparse_learning_rate}
+    if config.sparse != "sgd":
+        options["eps"] = 1e-8
+    fuse_sparse_optimizer(collection, _SPARSE[config.sparse], options)
+
+
+class Optimizers:
+    """Adam for the dense parameters, the tables' optimizer, and one schedule for both.
+
+    Args:
+        model: the sharded model.
+        config: learning rates and schedule.
+        total_steps: steps of the whole run, where the decay ends.
+    """
+
+    def __init__(
+        self, model: DistributedModelParallel, config: OptimizerConfig, total_steps: int
+    ) -> None:
+        self.config = config
+        self.total_steps = total_steps
+        self.dense_parameters = dict(in_backward_optimizer_filter(model.named_parameters()))
+        self._dense = KeyedOptimizerWrapper(
+            self.dense_parameters,
+            lambda parameters: torch.optim.AdamW(
+                parameters, lr=config.learning_rate, weight_decay=config.weight_decay
+            ),
+        )
+        self.combined = CombinedOptimizer([model.fused_optimizer, self._dense])
+        self._peaks = [
+            (model.fused_optimizer, config.sparse_learning_rate),
+            (self._dense, config.learning_rate),
+        ]
+
+    def set_learning_rates(self, step: int) -> float:
+        """Set both rates for ``step`` (from 0) and return their share of the peak."""
+        share = learning_rate_share(self.config, step, self.total_steps)
+        for optimizer, peak in self._peaks:
+            for group in optimizer.param_groups:
+                group["lr"] = peak * share
+        return share
+
+    def make_state(self) -> None:
+        """Make the dense optimizer's state before its first step, so that it can be loaded into.
+
+        It takes a step with zero gradients: load the weights afterwards.
+        """
+        self._dense.init_state()
+
+    def clip_gradients(self) -> None:
+        """Scale the dense gradient down to the largest norm allowed, if one is set."""
+        if self.config.gradient_clip:
+            nn.utils.clip_grad_norm_(self.dense_parameters.values(), self.config.gradient_clip)
+
+
+def learning_rate_share(config: OptimizerConfig, step: int, total_steps: int) -> float:
+    """Share of the peak learning rate at ``step`` (from 0) of ``total_steps``."""
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    if config.decay == "constant":
+        return 1.0
+    decay_steps = max(total_steps - config.warmup_steps, 1)
+    progress = min((step - config.warmup_steps) / decay_steps, 1.0)
+    remaining = 1 - progress if config.decay == "linear" else (1 + math.cos(math.pi * progress)) / 2
+    return config.final_share + (1 - config.final_share) * remaining

@@ -1,0 +1,236 @@
+"""The training loop, for one rank or many."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from rich.progress import Progress
+
+from dropdrift.data.batch import Batch
+from dropdrift.data.loader import Cursor, Loader
+from dropdrift.data.schema import Schema
+from dropdrift.training.build import build_model, ranking_model
+from dropdrift.training.checkpoint import (
+    TrainingState,
+    load_all,
+    prune_checkpoints,
+    save_checkpoint,
+)
+from dropdrift.training.config import TrainConfig
+from dropdrift.training.distributed import Ranks, process_group
+from dropdrift.training.log import RunLog
+from dropdrift.training.metrics import RankingMetrics, ranking_metrics
+from dropdrift.training.optimizers import Optimizers
+from dropdrift.training.pipeline import GuardedPipeline
+from dropdrift.training.progress import progress_bar
+from dropdrift.training.run_folder import RunFolder
+from dropdrift.training.scenarios import COMPLETE
+from dropdrift.training.scoring import score_batches
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def train(config: TrainConfig, *, show_progress: bool = True) -> dict[str, Any]:
+    """Train a model into ``config.out``.
+
+    Returns:
+        The outcome that ``result.json`` holds: steps, seconds, rows per second, best validation.
+
+    Raises:
+        ValueError: a mistake in options or data, or a loss that is not finite.
+    """
+    schema = Schema.load(config.data.path)
+    with process_group(config.loop.timeout) as ranks:
+        run = RunFolder(config.out)
+        if config.resume:
+            state = run.resumable_state(config, schema)
+        else:
+            state = TrainingState(schema=schema.fingerprint())
+        trainer = Trainer(config, schema, ranks, run, state)
+        if ranks.is_first and not config.resume:
+            run.create(config)
+        dist.barrier()
+        return trainer.fit(show_progress and ranks.is_first)
+
+
+class Trainer:
+    """One run: model, data, optimizers and where it stands.
+
+    Args:
+        config: the run's options.
+        schema: of the prepared data.
+        ranks: this process among all.
+        run: where checkpoints and logs go.
+        state: a new state, or that of the run's newest checkpoint, which is then loaded.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        schema: Schema,
+        ranks: Ranks,
+        run: RunFolder,
+        state: TrainingState,
+    ) -> None:
+        self.config, self.schema, self.ranks = config, schema, ranks
+        self.run, self.state = run, state
+        self.training_data = self._loader("train")
+        self.validation_data = self._loader("validation")
+        self.steps_per_epoch = self.training_data.steps_per_epoch
+        self.total_steps = config.loop.epochs * self.steps_per_epoch
+        if config.loop.max_steps:
+            self.total_steps = min(self.total_steps, config.loop.max_steps)
+        self.model = build_model(schema, config, ranks)
+        self.optimizers = Optimizers(self.model, config.optimizer, self.total_steps)
+        self.pipeline = GuardedPipeline(
+            self.model, self.optimizers, ranks.device, PRECISIONS[config.loop.precision]
+        )
+        self._sums: dict[str, torch.Tensor] = {}
+        self._summed_steps = 0
+        if state.step:
+            load_all(run.checkpoints, state.step, self.model, self.optimizers)
+            run.trim_log(state.step)
+
+    def fit(self, show_progress: bool) -> dict[str, Any]:
+        """Train until the last step or until validation stops improving."""
+        first_step, started = self.state.step, time.monotonic()
+        with progress_bar(show_progress) as progress:
+            if self.ranks.is_first:
+                with RunLog(self.run.log_file, self.run.tensorboard, first_step) as log:
+                    self._epochs(progress, log)
+            else:
+                self._epochs(progress, None)
+        seconds = time.monotonic() - started
+        rows = (self.state.step - first_step) * self.config.data.batch_size
+        outcome = {
+            "steps": self.state.step,
+            "best_step": self.state.best_step,
+            "seconds": round(seconds, 2),
+            "rows_per_second": round(rows / max(seconds, 1e-9), 1),
+            "validation": self.state.best_metrics,
+        }
+        if self.ranks.is_first:
+            self.run.write_outcome(outcome)
+        return outcome
+
+    def _epochs(self, progress: Progress, log: RunLog | None) -> None:
+        task = progress.add_task(
+            "train",
+            total=self.total_steps * self.config.data.batch_size,
+            completed=self.state.step * self.config.data.batch_size,
+        )
+        while self.state.step < self.total_steps and not self._has_stopped_improving():
+            cursor = Cursor(epoch=self.state.epoch, batch=self.state.batch, step=self.state.step)
+            batches = self.training_data.batches(cursor)
+            self.model.train()
+            for parts in self._steps(batches):
+                self._after_step(parts, log)
+                progress.update(task, advance=self.config.data.batch_size)
+                if self.state.step == self.total_steps or self._has_stopped_improving():
+                    break
+        if self.state.best_step < 0 or self.state.step % self._validation_interval():
+            self._validate(log)
+
+    def _steps(self, batches: Iterator[Batch]) -> Iterator[dict[str, torch.Tensor]]:
+        """Take optimizer steps until the epoch's batches are used up."""
+        self.optimizers.set_learning_rates(self.state.step)
+        while True:
+            try:
+                parts = self.pipeline.progress(batches)
+            except StopIteration:
+                return
+            self.state.step += 1
+            self.state.batch += 1
+            if self.state.batch == self.steps_per_epoch:
+                self.state.epoch, self.state.batch = self.state.epoch + 1, 0
+            yield parts
+            self.optimizers.set_learning_rates(self.state.step)
+
+    def _after_step(self, parts: dict[str, torch.Tensor], log: RunLog | None) -> None:
+        loop, step = self.config.loop, self.state.step
+        for name, value in parts.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
+        self._summed_steps += 1
+        if step % loop.log_every == 0 or step == self.total_steps:
+            self._log_losses(log)
+        if step % self._validation_interval() == 0:
+            self._validate(log)
+        elif loop.checkpoint_every and step % loop.checkpoint_every == 0:
+            self._save()
+
+    def _log_losses(self, log: RunLog | None) -> None:
+        """Log the means over steps since the last entry and over ranks."""
+        means = torch.stack(list(self._sums.values())) / self._summed_steps
+        dist.all_reduce(means)
+        means /= self.ranks.world_size
+        if log is not None:
+            numbers = dict(zip(self._sums, means.tolist(), strict=True))
+            numbers["epoch"] = self.state.step / self.steps_per_epoch
+            log.write("train", self.state.step, numbers)
+        self._sums, self._summed_steps = {}, 0
+
+    def _validation_interval(self) -> int:
+        return self.config.loop.validate_every or self.steps_per_epoch
+
+    def _validate(self, log: RunLog | None) -> None:
+        """Measure the validation part, remember whether it is the best, and save."""
+        self.pipeline.detach()
+        task = ranking_model(self.model).tasks[0]
+        scores = score_batches(
+            self.model, self.validation_data.batches(Cursor()), [COMPLETE], self.ranks
+        )
+        metrics: RankingMetrics | None = None
+        value = torch.zeros(1, dtype=torch.float64, device=self.ranks.device)
+        if scores is not None:
+            metrics = ranking_metrics(
+                scores.logits[0, :, 0],
+                scores.labels[:, 0],
+                scores.users if self.schema.has_user else None,
+                f"label {task!r} of the validation part",
+            )
+            value[0] = getattr(metrics, self.config.loop.select_by)
+            if log is not None:
+                log.write("validation", self.state.step, asdict(metrics))
+        dist.broadcast(value, 0)
+        self._remember(float(value), metrics)
+        self._save()
+
+    def _remember(self, value: float, metrics: RankingMetrics | None) -> None:
+        lower_is_better = self.config.loop.select_by == "log_loss"
+        improved = (
+            value < self.state.best_value if lower_is_better else value > self.state.best_value
+        )
+        if improved or self.state.best_step < 0:
+            self.state.best_step, self.state.best_value = self.state.step, value
+            self.state.bad_validations = 0
+            self.state.best_metrics = {} if metrics is None else asdict(metrics)
+        else:
+            self.state.bad_validations += 1
+
+    def _has_stopped_improving(self) -> bool:
+        patience = self.config.loop.patience
+        return patience > 0 and self.state.bad_validations >= patience
+
+    def _save(self) -> None:
+        save_checkpoint(self.run.checkpoints, self.model, self.optimizers, self.state)
+        if self.ranks.is_first:
+            prune_checkpoints(
+                self.run.checkpoints, self.config.loop.keep_checkpoints, self.state.best_step
+            )
+
+    def _loader(self, part: str) -> Loader:
+        return Loader(
+            self.config.data.path,
+            part,
+            self.schema,
+            self.config.data,
+            rank=self.ranks.rank,
+            world_size=self.ranks.world_size,
+            training=part == "train",
+            seed=self.config.loop.seed,
+        )
