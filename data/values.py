@@ -37,11 +37,16 @@ def as_texts(column: pa.Array | pa.ChunkedArray, missing_codes: Collection[str] 
     Integers are decimal digits; floats with an integral value, and text that looks like one
     ("4.0"), are the integer; other floats are in the shortest form that reads back; text is
     stripped. Null, NaN, infinities, the empty text and ``missing_codes`` are missing.
+
+    Raises:
+        ValueError: the column's type has no text form (a list).
     """
-    encoded = _array(column)
-    if not pa.types.is_dictionary(encoded.type):
-        encoded = encoded.dictionary_encode()
-    values = _text_values(encoded.dictionary)
+    array = _array(column)
+    try:
+        encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+        values = _text_values(encoded.dictionary)
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+        raise ValueError(f"has type {array.type}, which has no text form") from error
     if missing_codes:
         absent = _text_values(pa.array(sorted(missing_codes), pa.string()))
         values = pc.if_else(pc.is_in(values, value_set=absent), None, values)
@@ -53,13 +58,15 @@ def as_texts(column: pa.Array | pa.ChunkedArray, missing_codes: Collection[str] 
 
 
 def as_numbers(
-    column: pa.Array | pa.ChunkedArray,
+    column: pa.Array | pa.ChunkedArray, missing_codes: Collection[str] = ()
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """The number in each row of ``column``, and which rows hold text that is no number.
 
+    Null, infinities, the empty text and ``missing_codes``, numbers or not, are missing.
+
     Returns:
-        float64 [rows], NaN where missing, not finite or no number; bool [rows], true where there is
-        text that does not parse as a number.
+        float64 [rows], NaN where missing or no number; bool [rows], true where there is text that
+        does not parse as a number.
 
     Raises:
         ValueError: the column's type holds no numbers (a list, a timestamp).
@@ -68,11 +75,15 @@ def as_numbers(
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        return _parsed(array)
-    if not _is_number(array.type):
+        numbers, wrong = _parsed(array, missing_codes)
+    elif _is_number(array.type):
+        numbers, wrong = _floats(array), np.zeros(len(array), dtype=bool)
+    else:
         raise ValueError(f"has type {array.type}, which holds no numbers")
-    numbers = _floats(array)
-    return numbers, np.zeros(len(numbers), dtype=bool)
+    if missing_codes:
+        absent, _ = _parsed(pa.array(sorted(missing_codes), pa.string()))
+        numbers[np.isin(numbers, absent)] = np.nan
+    return numbers, wrong
 
 
 def _array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -91,11 +102,13 @@ def _floats(array: pa.Array) -> npt.NDArray[np.float64]:
     return numbers
 
 
-def _parsed(array: pa.Array) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+def _parsed(
+    array: pa.Array, missing_codes: Collection[str] = ()
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     try:
         return _floats(array), np.zeros(len(array), dtype=bool)
     except pa.ArrowInvalid:  # blanks around a number, or no number: look at each distinct text
-        texts = as_texts(array)
+        texts = as_texts(array, missing_codes)
     numbers = np.full(len(texts.values) + 1, np.nan)
     wrong = np.zeros(len(texts.values) + 1, dtype=bool)
     for position, text in enumerate(texts.values.to_pylist()):
