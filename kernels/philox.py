@@ -28,7 +28,7 @@ def philox4x32(counter: Counter, seed: int) -> Counter:
     Returns:
         Four int64 tensors of the broadcast shape, each value uniform in [0, 2**32).
     """
-    c0, c1, c2, c3 = torch.broadcast_tensors(*counter)
+    c0, c1, c2, c3 = torch.broadcast_tensors(*counter)  # type: ignore[no-untyped-call]  # torch
     key = [seed & MASK32, (seed >> 32) & MASK32]
     for _ in range(ROUNDS):
         # 32 x 32 bits overflow int64, but wrap around to the right 64 bits.

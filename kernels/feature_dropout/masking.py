@@ -28,6 +28,7 @@ def mask_features(embedded: Tensor, words: Tensor, widths: Sequence[int]) -> Ten
         raise ValueError(f"embeddings are {embedded.shape[1]} wide, the fields {sum(widths)}")
     keep = 1 - unpack_words(words, len(widths), embedded.dtype)
     if len(set(widths)) == 1:
-        return (embedded.unflatten(1, (len(widths), widths[0])) * keep.unsqueeze(-1)).flatten(1)
+        by_field = embedded.view(-1, len(widths), widths[0])
+        return (by_field * keep.unsqueeze(-1)).flatten(1)
     repeats = torch.tensor(widths, device=words.device)
     return embedded * keep.repeat_interleave(repeats, dim=1, output_size=sum(widths))
