@@ -1,0 +1,31 @@
+"""``dropdrift train``: train a model on prepared data."""
+
+from __future__ import annotations
+
+from dropdrift.launchers.options import parse_config
+from dropdrift.launchers.stack import require_matched_stack
+from dropdrift.training.config import TrainConfig
+
+
+def run(arguments: list[str]) -> int:
+    """Train as the options say and print the best validation."""
+    config = parse_config(
+        TrainConfig,
+        arguments,
+        prog="dropdrift train",
+        description="Train a ranking model on prepared data, on one process or under torchrun.",
+        recipe=True,
+    )
+    require_matched_stack()
+    from dropdrift.training.trainer import train
+
+    outcome = train(config)
+    metrics = outcome["validation"]
+    if metrics:  # the first rank has them
+        print(
+            f"{config.out}: {outcome['steps']} steps in {outcome['seconds']:.0f} s, "
+            f"{outcome['rows_per_second']:,.0f} rows/s; best at step {outcome['best_step']}: "
+            f"validation AUC {metrics['auc']:.4f}, UAUC {metrics['uauc']:.4f}, "
+            f"log-loss {metrics['log_loss']:.4f}"
+        )
+    return 0

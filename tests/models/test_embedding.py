@@ -1,0 +1,51 @@
+import torch
+from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
+
+from dropdrift.data.schema import Encoding, Field, Schema, Table
+from dropdrift.kernels.feature_dropout import unpack_words
+from dropdrift.models.embedding import FieldEmbedding, MissingWords, SelectFields
+
+SCHEMA = Schema(
+    name="small",
+    fields=(
+        Field("colour", "categorical", "colour"),
+        Field("tags", "multi", "tags", max_length=3),
+        Field("likes", "multi", "tags", max_length=3),
+    ),
+    tables=(
+        Table("colour", 4, 2, Encoding("hash")),
+        Table("tags", 5, 3, Encoding("hash"), pooling="mean"),
+    ),
+    labels=("y",),
+)
+# Keys in another order than the schema's; three rows.
+FEATURES = KeyedJaggedTensor(
+    keys=["likes", "colour", "tags"],
+    values=torch.tensor([4, 1, 2, 3, 1, 2]),
+    lengths=torch.tensor([1, 0, 0, 1, 0, 1, 2, 1, 0]),
+)
+
+
+def test_embeddings_come_in_schema_order_and_missing_ones_are_zero():
+    embedding = FieldEmbedding(SCHEMA, torch.device("cpu"))
+    bags = embedding.collection.embedding_bags
+    colour, tags = bags["colour"].weight, bags["tags"].weight
+    assert set(dict(bags)) == {"colour", "tags"}  # two fields share a table
+    expected = torch.zeros(3, 8)
+    expected[0, :2], expected[2, :2] = colour[1], colour[2]
+    expected[0, 2:5], expected[1, 2:5] = (tags[3] + tags[1]) / 2, tags[2]
+    expected[0, 5:] = tags[4]
+    torch.testing.assert_close(embedding(FEATURES), expected)
+
+
+def test_fields_are_taken_by_name_whatever_the_order_of_the_keys():
+    values = torch.arange(12.0).view(2, 6)
+    pooled = KeyedTensor(keys=["b", "a", "c"], length_per_key=[1, 2, 3], values=values)
+    expected = torch.cat([values[:, 1:3], values[:, :1], values[:, 3:]], dim=1)
+    assert torch.equal(SelectFields(("a", "b", "c"))(pooled), expected)
+
+
+def test_missing_words_are_in_schema_order():
+    words = MissingWords(SCHEMA.field_names)(FEATURES)
+    expected = torch.tensor([[0, 0, 0], [1, 0, 1], [0, 1, 1]], dtype=torch.bool)
+    assert torch.equal(unpack_words(words, 3), expected)
