@@ -83,7 +83,7 @@ def test_without_auxiliary_loss_the_head_learns_from_clean_rows_alone(setting):
 
 
 def test_stop_gradient_keeps_the_target_from_moving(setting):
-    base, embedded, missing, labels = setting
+    base, embedded, _, labels = setting
     all_missing = pack_words(torch.ones(ROWS, FIELDS, dtype=torch.bool))
 
     def gradient_of_reconstruction(stop_gradient):
