@@ -1,0 +1,123 @@
+"""The command ``dropdrift``: finds the subcommand and turns a user's mistake into one line.
+
+Imports neither torch nor a subcommand before it is called, so that the help is quick.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+from typing import NoReturn
+
+import dropdrift
+from dropdrift.launchers.stack import require_matched_stack
+
+USER_ERROR = 2
+INTERRUPTED = 130  # what a shell reports for Ctrl-C: 128 + SIGINT
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: the module of its name has ``run(arguments) -> exit code``.
+
+    Attributes:
+        help: what it does, in one line.
+        needs_torch: whether torch, torchrec and fbgemm must match before it is imported.
+    """
+
+    help: str
+    needs_torch: bool = False
+
+
+COMMANDS = {
+    "prepare": Command("turn raw logs into Parquet shards and a schema"),
+    "train": Command("train a model by a recipe", needs_torch=True),
+    "evaluate": Command("measure a trained model, also with features missing", needs_torch=True),
+    "predict": Command("score the rows of a Parquet file", needs_torch=True),
+    "report": Command("put the results of several runs side by side"),
+    "demo": Command("train and compare two models on built-in data", needs_torch=True),
+    "bench": Command("run the benchmarks", needs_torch=True),
+    "doctor": Command("check the installation and this machine"),
+}
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run the command line and leave with its exit code.
+
+    0: done. 2: the user's mistake, told in one line. 130: interrupted. Any other exception is a
+    bug and leaves with its traceback; ``DROPDRIFT_TRACEBACK=1`` shows it for mistakes as well.
+    """
+    sys.exit(_guarded(sys.argv[1:] if argv is None else argv))
+
+
+def _guarded(arguments: list[str]) -> int:
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader, such as head, has enough. Python would complain once more on closing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return INTERRUPTED
+    except (ValueError, OSError) as error:
+        message = _users_mistake(error)
+        if message is None or os.environ.get("DROPDRIFT_TRACEBACK"):
+            raise
+        _say(message)
+        return USER_ERROR
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if arguments else USER_ERROR
+    if arguments[0] == "--version":
+        print(f"dropdrift {dropdrift.__version__}")
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        raise ValueError(f"unknown command {name!r}; there are: {', '.join(COMMANDS)}")
+    if COMMANDS[name].needs_torch and {"-h", "--help"}.isdisjoint(rest):
+        require_matched_stack()
+    code: int = importlib.import_module(f"dropdrift.launchers.{name}").run(rest)
+    return code
+
+
+def _help() -> str:
+    lines = [f"  {name:<10} {command.help}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: dropdrift [-h] [--version] COMMAND [OPTIONS]",
+            "",
+            "Diffusion recommenders on TorchRec's sharded embeddings.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "'dropdrift COMMAND --help' lists the options of one.",
+        ]
+    )
+
+
+def _users_mistake(error: ValueError | OSError) -> str | None:
+    """The line for an error that the user can mend; None for a bug."""
+    if isinstance(error, ValueError):
+        return str(error)
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    about_files = isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError))
+    return str(error) if about_files or error.errno == errno.ENOSPC else None
+
+
+def _say(message: str) -> None:
+    """One line on stderr; under torchrun with the rank it comes from."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    rank = f" rank {os.environ.get('RANK')}" if several else ""
+    print(f"dropdrift{rank}: {' '.join(message.split())}", file=sys.stderr, flush=True)
