@@ -1,0 +1,71 @@
+"""A progress bar over passes of rows: rows per second and time left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+
+import pyarrow as pa
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+
+class RowProgress:
+    """Shows one bar for each pass, on standard error.
+
+    Args:
+        total_rows: rows of a pass, where known.
+        shown: whether anything is shown.
+    """
+
+    def __init__(self, total_rows: int | None, *, shown: bool = True) -> None:
+        self._total_rows = total_rows
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            _RowsColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not shown,
+        )
+
+    def __enter__(self) -> RowProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def track(
+        self, batches: Iterable[pa.RecordBatch], description: str
+    ) -> Iterator[pa.RecordBatch]:
+        """Passes ``batches`` on, showing how far the pass is."""
+        task = self._progress.add_task(description, total=self._total_rows)
+        rows = 0
+        for batch in batches:
+            yield batch
+            rows += batch.num_rows
+            self._progress.update(task, completed=rows)
+        # Rows that were set aside or dropped are counted in the total only.
+        self._progress.update(task, completed=rows, total=rows)
+
+
+class _RowsColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.completed / task.elapsed if task.elapsed else 0.0
+        return Text(f"{task.completed:,.0f} rows, {speed:,.0f} rows/s")
