@@ -269,3 +269,8 @@ def test_load_config_names_the_file(tmp_path: Path) -> None:
         load_config(Everything, tmp_path / "none.yaml")
     with pytest.raises(ValueError, match=r"cannot be read"):
         load_config(Everything, tmp_path)
+
+
+@pytest.mark.parametrize("name", options.recipe_names())
+def test_every_recipe_that_comes_with_the_package_can_be_read(name: str) -> None:
+    assert isinstance(parse_train("--recipe", name), TrainConfig)
