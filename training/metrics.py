@@ -130,9 +130,9 @@ def calibration_table(
 def relative_improvement(new: float, base: float) -> float:
     """RelaImpr as AsymDiffRec reports it: ``(new - base) / base``, .001 being +.1%.
 
-    Note that other papers take ``(new - base) / (base - 0.5)`` for the AUC.
+    Note that other papers take ``(new - base) / (base - 0.5)`` for the AUC. NaN for a base of 0.
     """
-    return (new - base) / base
+    return (new - base) / base if base else float("nan")
 
 
 def _known(

@@ -72,19 +72,25 @@ def plain(value: Any) -> Any:
 
 
 def write_result(path: Path, payload: Any) -> None:
-    """Write ``payload`` as JSON, so that ``path`` holds all of it or what it held before.
-
-    Folders on the way are made. Everything that :func:`plain` takes can be in ``payload``.
+    """Write ``payload``, anything that :func:`plain` takes, as JSON through :func:`write_whole`.
 
     Raises:
         ValueError: a number is infinite, which JSON does not know.
         TypeError: a value is of a type that JSON does not know.
     """
     text = json.dumps(plain(payload), indent=2, ensure_ascii=False, allow_nan=False)
+    write_whole(path, text + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write ``text``, so that ``path`` holds all of it or what it held before.
+
+    Folders on the way are made.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
