@@ -62,12 +62,15 @@ pre {{ font-size: .8rem; background: #f6f6f6; padding: .8rem; overflow-x: auto; 
 """
 
 
-def print_comparison(results: Sequence[EvaluationResult], console: Console) -> None:
+def print_comparison(results: Sequence[EvaluationResult], console: Console | None = None) -> None:
     """Print, for each label, models by metrics and the AUC with fields dropped.
+
+    Without a console, to the standard output.
 
     Raises:
         ValueError: the results cannot be compared (see ``comparison.by_model``).
     """
+    console = console or Console()
     models = by_model(results)
     for label in labels_of(models):
         _print(metric_grid(models, label), console)
