@@ -20,14 +20,14 @@ def initialise_tables(model: nn.Module, std: float, seed: int) -> None:
     for name, weight in model.state_dict().items():
         if not isinstance(weight, ShardedTensor):
             continue
-        width = weight.size()[1]
+        table, width = name.split(".")[-2], weight.size()[1]
         for shard in weight.local_shards():
-            rows, columns = shard.metadata.shard_offsets
-            _fill(shard.tensor, rows, columns, width, std, f"{seed}/{name.split('.')[-2]}")
+            row, column = shard.metadata.shard_offsets
+            fill_shard(shard.tensor, row, column, width, std, f"{seed}/{table}")
 
 
-def _fill(shard: Tensor, row: int, column: int, width: int, std: float, key: str) -> None:
-    """Fill ``shard``, whose first number is at (``row``, ``column``) of its table."""
+def fill_shard(shard: Tensor, row: int, column: int, width: int, std: float, key: str) -> None:
+    """Fill ``shard``, whose first number is at (``row``, ``column``) of a table ``width`` wide."""
     end = row + shard.shape[0]
     for block in range(row // BLOCK_ROWS, (end + BLOCK_ROWS - 1) // BLOCK_ROWS):
         values = _block(key, block, width) * std

@@ -1,0 +1,98 @@
+"""Trains a few steps under several sharding plans and saves a checkpoint and the losses of each.
+
+Run by test_parity.py on one and on two ranks: ``parity_program.py DATA OUT PLAN ...``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torchrec.distributed.sharding_plan import (
+    column_wise,
+    construct_module_sharding_plan,
+    table_wise,
+)
+from torchrec.distributed.types import ShardingPlan
+
+from dropdrift.data.config import DataConfig
+from dropdrift.data.loader import Cursor, Loader
+from dropdrift.data.schema import Schema, Table
+from dropdrift.models.config import DCNv2Config, ModelConfig
+from dropdrift.models.ranking import RankingModel
+from dropdrift.sharding.planning import sharders
+from dropdrift.training.build import build_model
+from dropdrift.training.checkpoint import TrainingState, save_checkpoint
+from dropdrift.training.config import OptimizerConfig, TrainConfig
+from dropdrift.training.distributed import Ranks, process_group
+from dropdrift.training.optimizers import Optimizers
+from dropdrift.training.pipeline import GuardedPipeline
+
+STEPS = 4
+
+
+def configuration(data: Path, plan: str) -> TrainConfig:
+    sparse = "adagrad" if plan.endswith("adagrad") else "rowwise_adagrad"
+    return TrainConfig(
+        data=DataConfig(path=data, batch_size=64, lanes=2, prefetch=0),
+        model=ModelConfig(tasks=("click", "like"), dcnv2=DCNv2Config(deep_widths=(16,))),
+        optimizer=OptimizerConfig(sparse=sparse),  # type: ignore[arg-type]  # one of the literals
+    )
+
+
+def explicit_plan(name: str, schema: Schema, config: TrainConfig, ranks: Ranks) -> ShardingPlan:
+    world = ranks.world_size
+
+    def placed(index: int, table: Table) -> object:
+        if name.startswith("columns") and table.width >= 4 * world:
+            return column_wise(ranks=list(range(world)), compute_kernel="fused")
+        rank = {"spread": index % world, "last": world - 1}.get(name, (index + 1) % world)
+        return table_wise(rank=rank, compute_kernel="fused")
+
+    model = RankingModel(schema, config.model, 0, torch.device("meta"))
+    plan = construct_module_sharding_plan(
+        model.embedding.collection,
+        {table.name: placed(i, table) for i, table in enumerate(schema.tables)},
+        sharder=sharders()[0],
+        local_size=world,
+        world_size=world,
+        device_type="cpu",
+    )
+    return ShardingPlan({"embedding.collection": plan})
+
+
+def run(data: Path, out: Path, name: str, ranks: Ranks) -> None:
+    schema, config = Schema.load(data), configuration(data, name)
+    plan = None if name.startswith("planner") else explicit_plan(name, schema, config, ranks)
+    model = build_model(schema, config, ranks, plan)
+    optimizers = Optimizers(model, config.optimizer, STEPS)
+    pipeline = GuardedPipeline(model, optimizers, ranks.device, torch.float32)
+    loader = Loader(
+        data, "train", schema, config.data,
+        rank=ranks.rank, world_size=ranks.world_size, training=True,
+    )  # fmt: skip
+    batches = loader.batches(Cursor())
+    losses = []
+    for step in range(STEPS):
+        optimizers.set_learning_rates(step)
+        loss = pipeline.progress(batches)["main"]
+        dist.all_reduce(loss)
+        losses.append(loss.item() / ranks.world_size)
+    batches.close()
+    save_checkpoint(out / name, model, optimizers, TrainingState(step=STEPS))
+    if ranks.is_first:
+        (out / name / "losses.json").write_text(json.dumps(losses))
+
+
+def main() -> None:
+    data, out, *plans = sys.argv[1:]
+    with process_group(timeout=60) as ranks:
+        for plan in plans:
+            run(Path(data), Path(out), plan, ranks)
+
+
+if __name__ == "__main__":
+    main()
