@@ -20,30 +20,27 @@ def unfitted_schema(spec: DatasetSpec) -> Schema:
     Raises:
         ValueError: the description contradicts itself.
     """
-    tables: dict[str, FieldSpec] = {}
+    owners: dict[str, FieldSpec] = {}
     for field in spec.fields:
         _check_field(field)
-        owner = tables.setdefault(field.table_name, field)
-        for option in ("encoding", "size", "min_count", "width", "pooling"):
-            values = getattr(owner, option), getattr(field, option)
-            if values[0] != values[1]:
-                raise ValueError(
-                    f"fields {owner.name!r} and {field.name!r} share table {field.table_name!r} "
-                    f"but differ in {option}: {values[0]!r} and {values[1]!r}"
-                )
+        owners.setdefault(field.table_name, field)
     schema = Schema(
         name=spec.name,
         fields=tuple(_field(field) for field in spec.fields),
-        tables=tuple(_table(name, field) for name, field in tables.items()),
+        tables=tuple(_table(name, field) for name, field in owners.items()),
         labels=spec.labels,
         has_user=bool(spec.user),
         has_time=bool(spec.time),
     )
+    for field in spec.fields:
+        _check_shared(owners[field.table_name], field)
     for label in spec.labels:
         if label in schema.field_names:
             raise ValueError(
                 f"{label!r} is both a field and a label: a model would read its answer"
             )
+    if {spec.user, spec.time} & set(spec.labels):
+        raise ValueError("a label is also the column of the user or of the time")
     _check_split(spec)
     return schema
 
@@ -156,6 +153,16 @@ def _check_field(field: FieldSpec) -> None:
             f"field {field.name!r}: table name {field.table_name!r} is no file name; give the "
             "field another 'table'"
         )
+
+
+def _check_shared(owner: FieldSpec, field: FieldSpec) -> None:
+    for option in ("encoding", "size", "min_count", "width", "pooling"):
+        values = getattr(owner, option), getattr(field, option)
+        if values[0] != values[1]:
+            raise ValueError(
+                f"fields {owner.name!r} and {field.name!r} share table {field.table_name!r} but "
+                f"differ in {option}: {values[0]!r} and {values[1]!r}"
+            )
 
 
 def _check_split(spec: DatasetSpec) -> None:

@@ -93,6 +93,7 @@ def test_a_missing_column_is_named(column: str) -> None:
         ({"fields": ()}, "has no field"),
         ({"labels": ()}, "has no label"),
         ({"labels": ("city",)}, "'city' is both a field and a label"),
+        ({"labels": ("who",)}, "a label is also the column of the user or of the time"),
         ({"time": ""}, "validation_from and test_from need a time column"),
         ({"split": TimeSplit(20, 10)}, "validation_from 20 is not before test_from 10"),
         ({"split": FractionSplit(0.5, 0.5)}, "shares of the rows that leave some for training"),
