@@ -16,6 +16,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 
@@ -23,7 +24,7 @@ class RowProgress:
     """Shows one bar for each pass, on standard error.
 
     Args:
-        total_rows: rows of a pass, where known.
+        total_rows: rows of a pass, where known; after the first pass it is.
         shown: whether anything is shown.
     """
 
@@ -33,7 +34,7 @@ class RowProgress:
             TextColumn("{task.description}"),
             BarColumn(),
             TaskProgressColumn(),
-            _RowsColumn(),
+            _RowsColumn(table_column=Column(no_wrap=True)),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             disable=not shown,
@@ -61,8 +62,10 @@ class RowProgress:
             yield batch
             rows += batch.num_rows
             self._progress.update(task, completed=rows)
-        # Rows that were set aside or dropped are counted in the total only.
+        # The total may count rows that were set aside; where there was none, there is one now.
         self._progress.update(task, completed=rows, total=rows)
+        self._progress.stop_task(task)
+        self._total_rows = rows
 
 
 class _RowsColumn(ProgressColumn):

@@ -32,8 +32,10 @@ class KeyedBatch:
         """The rows of each part that has any, with the part's index in ``PARTS``."""
         bounds = [cut.validation_from, cut.test_from]
         numbers = np.searchsorted(bounds, self.keys, side="right")
-        for part in np.unique(numbers).tolist():
-            yield part, self.rows.filter(pa.array(numbers == part))
+        present = np.unique(numbers).tolist()
+        for part in present:
+            whole = len(present) == 1
+            yield part, self.rows if whole else self.rows.filter(pa.array(numbers == part))
 
 
 def keyed_batches(batches: Iterable[pa.RecordBatch], spec: DatasetSpec) -> Iterator[KeyedBatch]:
