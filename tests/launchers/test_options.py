@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dropdrift.launchers import options
@@ -235,6 +235,7 @@ configs = st.builds(
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(config=configs)
 def test_a_configuration_comes_back_from_its_file(
     tmp_path_factory: pytest.TempPathFactory, config: Everything
@@ -244,6 +245,7 @@ def test_a_configuration_comes_back_from_its_file(
     assert load_config(Everything, path) == config
 
 
+@settings(deadline=None, max_examples=50)
 @given(config=configs)
 def test_a_configuration_comes_back_from_its_options(config: Everything) -> None:
     arguments = [
