@@ -1,3 +1,4 @@
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from dropdrift.data.adaptors.duplicates import DuplicateFilter
 from dropdrift.data.adaptors.kuairand import LABELS, LOG_COLUMNS, KuaiRandSource
+from dropdrift.data.prepare import prepare
 from dropdrift.data.quarantine import BadRows
 from dropdrift.data.source import TimeSplit
 
@@ -219,3 +221,17 @@ def test_real_log() -> None:
     assert parts.tolist() == dated.tolist()
     assert not rows["author_id"].isna().any()
     assert not rows["register_days"].isna().any()
+
+
+@pytest.mark.skipif("DROPDRIFT_DATASETS" not in os.environ, reason="DROPDRIFT_DATASETS is not set")
+def test_real_log_can_be_prepared(tmp_path: Path) -> None:
+    source = KuaiRandSource(Path(os.environ["DROPDRIFT_DATASETS"]) / "KuaiRand-Pure")
+    schema = prepare(source, tmp_path / "out", progress=False)
+    assert len(schema.fields) == 45
+    missing = {field.name: field.missing_rate for field in schema.fields}
+    assert missing["is_live_streamer"] == pytest.approx(0.79, abs=0.02)
+    assert 0.01 < missing["music_id"] < 0.04
+    # No field is constant, or nearly always missing.
+    assert min(table.rows for table in schema.tables if table.name != "is_live_streamer") > 2
+    statistics = json.loads((tmp_path / "out" / "statistics.json").read_text())
+    assert [part["rows"] for part in statistics["parts"].values()] == [131_474, 18_581, 17_226]
