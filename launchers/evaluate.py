@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dropdrift.launchers.options import load_config, parse_config
-from dropdrift.launchers.stack import require_matched_stack
 from dropdrift.training.config import EvaluateConfig, TrainConfig
 
 
@@ -16,7 +15,6 @@ def run(arguments: list[str]) -> int:
         description="Evaluate the best checkpoint of a run, on one process or under torchrun.",
     )
     config = load_config(TrainConfig, options.run / "config.yaml")
-    require_matched_stack()
     from dropdrift.training.evaluation import evaluate
     from dropdrift.training.report import print_comparison
 

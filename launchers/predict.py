@@ -6,7 +6,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from dropdrift.launchers.options import load_config, parse_config
-from dropdrift.launchers.stack import require_matched_stack
 from dropdrift.training.config import PredictConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ def run(arguments: list[str]) -> int:
         description="Score raw rows with a run; missing columns and unseen ids are answered.",
     )
     config = load_config(TrainConfig, options.run / "config.yaml")
-    require_matched_stack()
     from dropdrift.training.prediction import predict
 
     report = predict(options, config)

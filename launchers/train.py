@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dropdrift.launchers.options import parse_config
-from dropdrift.launchers.stack import require_matched_stack
 from dropdrift.training.config import TrainConfig
 
 
@@ -16,7 +15,6 @@ def run(arguments: list[str]) -> int:
         description="Train a ranking model on prepared data, on one process or under torchrun.",
         recipe=True,
     )
-    require_matched_stack()
     from dropdrift.training.trainer import train
 
     outcome = train(config)

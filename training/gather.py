@@ -11,30 +11,18 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-def gather_rows(tensor: Tensor) -> Tensor:
-    """The rows of all ranks, in the order of the ranks, on every rank.
+def gather_rows_to(tensor: Tensor, rank: int = 0) -> Tensor | None:
+    """The rows of all ranks, in the order of the ranks, on ``rank`` alone; None on the others.
 
     A collective of the default process group: every rank must call it. Without a process group
     the tensor is returned as it is.
 
     Args:
         tensor: [R, ...], R being this rank's own number of rows.
+        rank: where the rows go.
 
     Returns:
         [sum of R over ranks, ...], on the device of ``tensor``.
-    """
-    if _world_size() == 1:
-        return tensor
-    lengths, padded = _padded(tensor)
-    parts = [torch.empty_like(padded) for _ in lengths]
-    dist.all_gather(parts, padded)
-    return _joined(parts, lengths).to(tensor.device)
-
-
-def gather_rows_to(tensor: Tensor, rank: int = 0) -> Tensor | None:
-    """Like :func:`gather_rows`, on ``rank`` alone and None on the others.
-
-    Needs the memory for all rows on one rank only.
     """
     if _world_size() == 1:
         return tensor

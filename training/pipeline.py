@@ -42,9 +42,10 @@ class GuardedPipeline(TrainPipelineSparseDist[Batch, dict[str, torch.Tensor]]):
             return self._model(batch)
 
     def _backward(self, losses: torch.Tensor) -> None:
-        if not all_ranks_agree(bool(torch.isfinite(losses))):
+        loss = losses.detach()
+        if not all_ranks_agree(bool(torch.isfinite(loss))):
             raise NonFiniteLossError(
-                f"the loss is {float(losses):g} on this rank, and not finite on at least one: "
+                f"the loss is {loss.item():g} on this rank, and not finite on at least one: "
                 "lower optimizer.learning_rate or optimizer.sparse_learning_rate, or use "
                 "--loop.precision fp32"
             )

@@ -79,6 +79,11 @@ class Trainer:
     ) -> None:
         self.config, self.schema, self.ranks = config, schema, ranks
         self.run, self.state = run, state
+        if config.loop.select_by == "uauc" and not schema.has_user:
+            raise ValueError(
+                f"loop.select_by is 'uauc', but {config.data.path} does not say whose rows are "
+                "whose: choose 'auc', or prepare the data with a user column"
+            )
         self.training_data = self._loader("train")
         self.validation_data = self._loader("validation")
         self.steps_per_epoch = self.training_data.steps_per_epoch
