@@ -129,7 +129,7 @@ def _convert_scalar(kind: Any, value: Any, name: str) -> Any:
     assert kind in _SCALARS, f"{name}: {kind} is no type of an option"
     if kind is float and type(value) in (int, str):
         # YAML 1.1 reads 1e-3, without a point, as text.
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, OverflowError):
             value = float(value)
     # A NaN would pass every "must be positive" of the configurations.
     if type(value) is kind and value == value:

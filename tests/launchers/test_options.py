@@ -166,6 +166,7 @@ def test_an_unknown_recipe_lists_those_there_are(recipes: Path) -> None:
         ("optimiser: {}", r"unknown key 'optimiser'; did you mean optimizer\?"),
         ("loop: {epochs: three}", "loop.epochs is 'three', must be a whole number"),
         ("loop: {epochs: true}", "loop.epochs is True, must be a whole number"),
+        (f"loop: {{timeout: {'9' * 400}}}", "loop.timeout is 9+, must be a number"),
         ("resume: 1", "resume is 1, must be true or false"),
         ("out: 3", "out is 3, must be text"),
         ("model: {tasks: click}", "model.tasks is 'click', must be a list"),
