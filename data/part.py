@@ -1,0 +1,128 @@
+"""The Parquet files of one part of a prepared data set, read one row group at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from dropdrift.data.block import ColumnBlock
+from dropdrift.data.columns import check_columns, columns_read
+from dropdrift.data.schema import Schema
+
+
+@dataclass(frozen=True, eq=False)
+class RowGroup:
+    """One row group of one file."""
+
+    path: Path
+    metadata: pq.FileMetaData
+    index: int
+    rows: int
+
+
+class Part:
+    """One part of a prepared data set. Opening it reads the files' metadata alone.
+
+    Args:
+        directory: the prepared data set.
+        name: ``train``, ``validation`` or ``test``.
+        schema: its schema.
+
+    Attributes:
+        path: the part's folder.
+        row_groups: all row groups that hold rows, in the order of the data.
+
+    Raises:
+        ValueError: the part is not there or empty, a file is cut short or no Parquet, or a column
+            is absent or of another type.
+    """
+
+    def __init__(self, directory: Path, name: str, schema: Schema) -> None:
+        self.path = directory / name
+        self._schema = schema
+        if not self.path.is_dir():
+            raise ValueError(
+                f"{self.path} does not exist: is {directory} made by 'dropdrift prepare'?"
+            )
+        files = sorted(self.path.glob("*.parquet"))
+        self.row_groups = [group for path in files for group in self._open(path)]
+        if not self.row_groups:
+            raise ValueError(
+                f"{self.path} holds no rows: prepare the data with another split or more rows"
+            )
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of the part."""
+        return sum(group.rows for group in self.row_groups)
+
+    def read(self, group: RowGroup) -> ColumnBlock:
+        """The rows of one row group.
+
+        Raises:
+            ValueError: the file is damaged, or an id is not a row of its table.
+        """
+        with _one_line(group.path), pq.ParquetFile(group.path, metadata=group.metadata) as file:
+            table = file.read_row_group(group.index, columns=columns_read(self._schema))
+        return ColumnBlock.from_table(table, self._schema, group.path)
+
+    def _open(self, path: Path) -> Iterator[RowGroup]:
+        with _one_line(path), pq.ParquetFile(path) as file:
+            metadata, columns = file.metadata, file.schema_arrow
+        check_columns(columns, self._schema, path)
+        for index in range(metadata.num_row_groups):
+            rows = metadata.row_group(index).num_rows
+            if rows:
+                yield RowGroup(path, metadata, index, rows)
+
+
+class RowSequence:
+    """The rows of a part with its row groups in a given order.
+
+    Holds the last row group it read, since the next stretch of rows often begins in it.
+
+    Args:
+        part: where the rows are.
+        order: a permutation of the part's row groups.
+    """
+
+    def __init__(self, part: Part, order: Sequence[int] | NDArray[np.int64]) -> None:
+        self._part = part
+        self._groups = [part.row_groups[index] for index in order]
+        self._ends = np.cumsum([group.rows for group in self._groups])
+        self._last: tuple[int, ColumnBlock] | None = None
+
+    def read(self, start: int, stop: int) -> list[ColumnBlock]:
+        """Rows ``start`` to ``stop``, piece by piece, from the row groups that they lie in."""
+        first, last = np.searchsorted(self._ends, [start, stop - 1], side="right")
+        pieces = []
+        for position in range(first, last + 1):
+            begin = int(self._ends[position]) - self._groups[position].rows
+            block = self._row_group(position)
+            pieces.append(block.slice(max(start - begin, 0), stop - begin))
+        return pieces
+
+    def _row_group(self, position: int) -> ColumnBlock:
+        if self._last is None or self._last[0] != position:
+            self._last = position, self._part.read(self._groups[position])
+        return self._last[1]
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Turn an error of the Parquet reader into a ValueError of one line that names the file."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{path} cannot be read as Parquet, is it cut short? ({reason}) "
+            "Run 'dropdrift prepare' again"
+        ) from error

@@ -1,0 +1,106 @@
+"""For tests of any room: a small prepared data set, as ``dropdrift prepare`` would write it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import settings
+
+from dropdrift.data.columns import TIME_COLUMN, USER_COLUMN, label_column
+from dropdrift.data.schema import Encoding, Field, Schema, Table
+
+# The first example of a test pays for imports and a busy machine for others: no deadlines.
+settings.register_profile("dropdrift", deadline=None)
+settings.load_profile("dropdrift")
+
+EDGES = (0.1, 0.25, 0.5, 0.75, 0.9)
+PART_ROWS = {"train": 4000, "validation": 1500, "test": 1500}
+ROWS_PER_FILE = 2500
+ROWS_PER_GROUP = 600
+
+
+@pytest.fixture(scope="session")
+def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All kinds of fields, missing values and labels, several files and row groups a part.
+
+    The label ``click`` can be learned from the ids that are there. Do not write into the folder.
+    """
+    folder = tmp_path_factory.mktemp("prepared")
+    schema = _schema()
+    schema.save(folder)
+    generator = np.random.default_rng(7)
+    effects = {table.name: generator.normal(size=table.rows) for table in schema.tables}
+    for part, rows in PART_ROWS.items():
+        (folder / part).mkdir()
+        table = _random_table(schema, rows, effects, generator)
+        for number, start in enumerate(range(0, rows, ROWS_PER_FILE)):
+            pq.write_table(
+                table.slice(start, ROWS_PER_FILE),
+                folder / part / f"part-{number:05d}.parquet",
+                row_group_size=ROWS_PER_GROUP,
+                compression="zstd",
+            )
+    return folder
+
+
+def _schema() -> Schema:
+    buckets = Encoding("buckets", EDGES)
+    return Schema(
+        name="small",
+        fields=(
+            Field("user_id", "categorical", "user_id", "user", identifier=True, missing_rate=0.05),
+            Field("age", "numeric", "age", "user", missing_rate=0.3),
+            Field("history", "sequence", "item", "user", max_length=6, missing_rate=0.2),
+            Field("item_id", "categorical", "item", "item", identifier=True, missing_rate=0.05),
+            Field("author", "categorical", "author", "item", missing_rate=0.1),
+            Field("tags", "multi", "tags", "item", max_length=3, missing_rate=0.25),
+            Field("duration", "numeric", "duration", "item", missing_rate=0.1),
+            Field("tab", "categorical", "tab", "context"),
+        ),
+        tables=(
+            Table("user_id", 200, 16, Encoding("vocabulary")),
+            Table("age", len(EDGES) + 2, 4, buckets),
+            Table("item", 300, 16, Encoding("vocabulary")),
+            Table("author", 50, 8, Encoding("hash")),
+            Table("tags", 20, 8, Encoding("vocabulary"), pooling="sum"),
+            Table("duration", len(EDGES) + 2, 4, buckets),
+            Table("tab", 6, 4, Encoding("vocabulary")),
+        ),
+        labels=("click", "like"),
+        has_user=True,
+        has_time=True,
+    )
+
+
+def _random_table(
+    schema: Schema,
+    rows: int,
+    effects: dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]],
+    generator: np.random.Generator,
+) -> pa.Table:
+    columns = {}
+    logits = np.zeros(rows)
+    for field in schema.fields:
+        absent = generator.random(rows) < field.missing_rate
+        ids = generator.integers(0, schema.table(field.table).rows, (rows, field.max_length))
+        if field.is_bag:
+            lengths = np.where(absent, 0, generator.integers(1, field.max_length + 1, rows))
+            bags = [
+                bag[:length].tolist() if length else None
+                for bag, length in zip(ids, lengths, strict=True)
+            ]
+            columns[field.name] = pa.array(bags, pa.list_(pa.int32()))
+        else:
+            columns[field.name] = pa.array(ids[:, 0].astype(np.int32), mask=absent)
+            logits += np.where(absent, 0, effects[field.table][ids[:, 0]])
+    for label in schema.labels:
+        values = generator.random(rows) < 1 / (1 + np.exp(-logits))
+        unknown = generator.random(rows) < (0.15 if label == "like" else 0.02)
+        columns[label_column(label)] = pa.array(values.astype(np.int8), mask=unknown)
+    columns[USER_COLUMN] = pa.array(generator.integers(1, 100, rows) * 7919)
+    columns[TIME_COLUMN] = pa.array(np.sort(generator.random(rows)))
+    return pa.table(columns)
