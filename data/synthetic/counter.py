@@ -41,6 +41,11 @@ def uniform(key: Keys) -> NDArray[np.float64]:
     return ((_mix(key) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
 
+def happens(key: Keys, chance: float) -> NDArray[np.bool_]:
+    """True with probability ``chance`` (below 1), for each key."""
+    return _mix(key) < np.uint64(int(chance * 2**64))
+
+
 def normal(key: Keys) -> Floats:
     """Standard normal numbers, one for each key (Box and Muller, on the halves of the key)."""
     bits = _mix(key)

@@ -49,7 +49,7 @@ class LikedSongs(View):
     They are drawn from the same taste as the labels, not from the other rows of the set.
 
     Attributes:
-        stream: fields of one stream are about the same songs.
+        stream: fields of one stream are about the same songs, and have as many places.
         about: what is listed for each song: a number.
         places: L, the most that a row has.
         ordered: whether the field is a sequence.
@@ -86,7 +86,9 @@ class LikedSongs(View):
 
     def values(self, world: World, rows: Impressions, key: Keys) -> pa.Array:
         """Lists of numbers or names."""
-        return _lists(self.about(world, self._songs(world, rows, key)), key, self.names)
+        if self.stream not in rows.shared:
+            rows.shared[self.stream] = self._songs(world, rows, key)
+        return _lists(self.about(world, rows.shared[self.stream]), key, self.names)
 
     def _songs(self, world: World, rows: Impressions, key: Keys) -> Ints:
         """[B, L] songs: of every two drawn, the one whose genre is more to the user's taste."""

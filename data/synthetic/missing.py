@@ -45,12 +45,12 @@ def random_rate(world: World, view: View) -> float:
 
 def missing_at_random(world: World, view: View, key: Keys) -> Mask:
     """Rows in which the field itself is missing; ``key`` is that of each row [B]."""
-    return counter.uniform(key) < random_rate(world, view)
+    return counter.happens(key, random_rate(world, view))
 
 
 def missing_blocks(world: World, rows: Impressions) -> dict[str, Mask]:
     """Rows in which a whole block is missing, for each block that can be [B]."""
-    logged_out = counter.uniform(world.keys("logged out", rows.user, rows.day)) < LOGGED_OUT
+    logged_out = counter.happens(world.keys("logged out", rows.user, rows.day), LOGGED_OUT)
     no_profile = logged_out | (rows.user_age < PROFILE_DAYS)
     untagged = rows.song_age < METADATA_DAYS
     blocks = {
@@ -66,6 +66,6 @@ def missing_blocks(world: World, rows: Impressions) -> dict[str, Mask]:
     }
     hour = (rows.time // 3600).astype(np.int64)
     for service in SERVICES:
-        down = counter.uniform(world.keys(f"{service} is down", hour)) < OUTAGE
+        down = counter.happens(world.keys(f"{service} is down", hour), OUTAGE)
         blocks[service] = blocks.get(service, False) | down
     return blocks

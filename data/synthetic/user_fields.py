@@ -122,5 +122,5 @@ def _province(world: World, rows: Impressions) -> Ints:
 
 def _device_index(world: World, rows: Impressions) -> Ints:
     """A user's phone, or on some days the tablet."""
-    tablet = counter.uniform(world.keys("tablet", rows.user, rows.day)) < 0.15
+    tablet = counter.happens(world.keys("tablet", rows.user, rows.day), 0.15)
     return 2 * rows.user + tablet

@@ -23,7 +23,7 @@ Shapes: B rows, F factors.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -77,6 +77,7 @@ class Impressions:
         user_age, song_age: days since the user or the song arrived [B].
         genre, segment, scene: indices [B].
         factors: all factors, in the order of ``FACTORS``, each contiguous in memory [B, F].
+        shared: what several fields are made from, by name, once one of them has made it.
     """
 
     row: Ints
@@ -91,6 +92,7 @@ class Impressions:
     segment: Ints
     scene: Ints
     factors: Floats
+    shared: dict[str, Ints] = field(default_factory=dict)
 
     def factor(self, name: str) -> Floats:
         """One factor [B]."""
