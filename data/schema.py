@@ -76,7 +76,8 @@ class Table:
             )
             _require(
                 self.rows == len(edges) + 2,
-                f"table {self.name!r}: rows is {self.rows}, {len(edges)} edges need {len(edges) + 2}",
+                f"table {self.name!r}: rows is {self.rows}, "
+                f"{len(edges)} edges need {len(edges) + 2}",
             )
 
 
@@ -192,7 +193,8 @@ class Schema:
 
     def save(self, directory: Path) -> None:
         """Write ``schema.yaml`` into ``directory``."""
-        text = yaml.safe_dump(to_dict(self), sort_keys=False, allow_unicode=True)
+        # Escaped, since PyYAML does not read back all of Unicode that it can write.
+        text = yaml.safe_dump(to_dict(self), sort_keys=False)
         (directory / SCHEMA_FILE).write_text(text, encoding="utf-8")
 
     @staticmethod

@@ -93,7 +93,7 @@ class Diffusion(nn.Module):
         step: int,
         first_row: int,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of section 3.4; its three parts, detached, with what tells if they mean anything.
+        """The loss of section 3.4, and its parts, detached, with what tells if they mean anything.
 
         Args:
             base: the base model.

@@ -48,7 +48,10 @@ class Optimizers:
         self._dense = KeyedOptimizerWrapper(
             self.dense_parameters,
             lambda parameters: torch.optim.AdamW(
-                parameters, lr=config.learning_rate, weight_decay=config.weight_decay
+                parameters,
+                lr=config.learning_rate,
+                weight_decay=config.weight_decay,
+                fused=True,
             ),
         )
         self.combined = CombinedOptimizer([model.fused_optimizer, self._dense])
