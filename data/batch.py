@@ -22,8 +22,8 @@ class Batch(Pipelineable):
             it. The order of the keys is the loader's own: select by name.
         labels: float32 [B, L], 0 or 1; NaN where a label is missing.
         users: int64 [B], a stable code of each row's user (0 in a data set without users).
-        first_row: position in the global batch of this part's first row: what a drop mask is
-            keyed by, so that it does not depend on the number of ranks.
+        first_row: position of the first row in the global batch or, evaluating, in the part: what
+            a drop mask is keyed by, so that it does not depend on the number of ranks.
         step: optimizer steps taken before this batch, the other half of that key.
         size: number of real rows; the rows after it only fill the batch, have no features and no
             labels, and must not count.

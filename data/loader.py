@@ -14,6 +14,7 @@ shuffles nothing; the rest is the same.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -55,8 +56,9 @@ class Loader:
     """The batches of one part for one rank.
 
     Training shuffles, and leaves out the rows that do not fill a global batch, other ones in every
-    epoch. Evaluation keeps the order of the data and fills the last batches, so that every row
-    comes once and all ranks get the same number of batches of the same size.
+    epoch. Evaluation keeps the order of the data, gives each rank one stretch of it whatever the
+    lanes, and fills the last batches, so that every row comes once and all ranks get the same
+    number of batches of the same size.
 
     With ``prefetch`` in the configuration, the next group of rows to shuffle is read in the
     background while one is being used up: two such groups a lane are in memory then.
@@ -91,6 +93,8 @@ class Loader:
         training: bool,
         seed: int = 0,
     ) -> None:
+        if not training:
+            config = dataclasses.replace(config, lanes=world_size)
         self._lanes = _lanes(config, world_size)
         self._part = Part(directory, part, schema)
         self._rows = self._part.rows
@@ -133,8 +137,17 @@ class Loader:
             for done in range(self.steps_per_epoch - cursor.batch):
                 block = ColumnBlock.concatenate([next(stream, self._empty) for stream in streams])
                 yield block.batch(
-                    step=cursor.step + done, first_row=self._rank * batch_rows, rows=batch_rows
+                    step=cursor.step + done,
+                    first_row=self._first_row(cursor.batch + done),
+                    rows=batch_rows,
                 )
+
+    def _first_row(self, batch: int) -> int:
+        """Position of this rank's first row, in the global batch or, evaluating, in the part."""
+        batch_rows = self._config.batch_size // self._world_size
+        if self._training:
+            return self._rank * batch_rows
+        return (self._rank * self.steps_per_epoch + batch) * batch_rows
 
     def _shuffle_groups(
         self, epoch: int, lane: int, skip: int

@@ -29,13 +29,13 @@ class CrossLayer(nn.Module):
 class DCNv2(nn.Module):
     """The extractor h: embeddings x [B, D] to the latent representation z [B, Z].
 
-    The embeddings are layer-normalised: batch statistics would shift when features are dropped.
+    The deep layers are layer-normalised: batch statistics would shift when features are dropped.
+    The embeddings are not: normalising across fields cost 0.004 AUC on KuaiRand-Pure.
     """
 
     def __init__(self, width: int, config: DCNv2Config) -> None:
         super().__init__()
         self.stacked = config.structure == "stacked"
-        self.normalise = nn.LayerNorm(width)
         self.cross = nn.ModuleList(
             CrossLayer(width, config.cross_rank) for _ in range(config.cross_layers)
         )
@@ -46,15 +46,14 @@ class DCNv2(nn.Module):
 
     def forward(self, embedded: Tensor) -> Tensor:
         """z, [B, Z]."""
-        x0 = self.normalise(embedded)
-        crossed = x0
+        crossed = embedded
         for layer in self.cross:
-            crossed = layer(x0, crossed)
+            crossed = layer(embedded, crossed)
         if self.stacked:
             return self.project(self.deep(crossed))
         if not len(self.cross):
-            return self.project(self.deep(x0))
-        return self.project(torch.cat([crossed, self.deep(x0)], dim=1))
+            return self.project(self.deep(embedded))
+        return self.project(torch.cat([crossed, self.deep(embedded)], dim=1))
 
 
 def deep_network(width: int, hidden_widths: tuple[int, ...]) -> nn.Sequential:

@@ -45,7 +45,7 @@ def evaluate(
     with process_group(config.loop.timeout) as ranks:
         model = restore_model(run, schema, config, ranks)
         scenarios = [COMPLETE, *(robustness_scenarios(schema) if options.robustness else ())]
-        loading = dataclasses.replace(config.data, batch_size=options.batch_size, lanes=0)
+        loading = dataclasses.replace(config.data, batch_size=options.batch_size)
         loader = Loader(
             data,
             options.part,

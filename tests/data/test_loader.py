@@ -171,26 +171,42 @@ def test_rows_are_shuffled_over_row_groups_and_within(numbered: Path) -> None:
     assert (np.diff(rows) == 1).mean() < 0.05
 
 
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize(("lanes", "world_size"), [(2, 2), (4, 2), (6, 3)])
-def test_ranks_together_give_what_one_process_gives(
-    numbered: Path, training: bool, lanes: int, world_size: int
-) -> None:
-    alone = list(make(numbered, training=training, lanes=lanes).batches(Cursor()))
-    ranks = [
+def of_all_ranks(folder: Path, world_size: int, *, training: bool, lanes: int) -> list[list[Batch]]:
+    return [
         list(
-            make(
-                numbered, training=training, lanes=lanes, rank=rank, world_size=world_size
-            ).batches(Cursor())
+            make(folder, training=training, lanes=lanes, rank=rank, world_size=world_size).batches(
+                Cursor()
+            )
         )
         for rank in range(world_size)
     ]
+
+
+@pytest.mark.parametrize(("lanes", "world_size"), [(2, 2), (4, 2), (6, 3)])
+def test_ranks_together_train_on_what_one_process_does(
+    numbered: Path, lanes: int, world_size: int
+) -> None:
+    alone = list(make(numbered, lanes=lanes).batches(Cursor()))
+    ranks = of_all_ranks(numbered, world_size, training=True, lanes=lanes)
     for whole, *shares in zip(alone, *ranks, strict=True):
         assert [row for share in shares for row in content(share)] == content(whole)
         assert [share.first_row for share in shares] == list(range(0, 48, 48 // world_size))
         assert {share.rows for share in shares} == {48 // world_size}
         assert {share.step for share in shares} == {whole.step}
         assert sum(share.size for share in shares) == whole.size
+
+
+@pytest.mark.parametrize(("lanes", "world_size"), [(1, 1), (2, 1), (0, 2), (4, 2), (6, 3)])
+def test_ranks_together_evaluate_every_row_and_know_its_position(
+    numbered: Path, lanes: int, world_size: int
+) -> None:
+    alone = epoch(make(numbered, training=False))
+    ranks = of_all_ranks(numbered, world_size, training=False, lanes=lanes)
+    assert [row for rank in ranks for batch in rank for row in numbers(batch)] == alone
+    assert len({len(rank) for rank in ranks}) == 1
+    for batch in (batch for rank in ranks for batch in rank):
+        assert batch.rows == 48 // world_size
+        assert numbers(batch) == alone[batch.first_row : batch.first_row + batch.size]
 
 
 @pytest.mark.parametrize("training", [True, False])
