@@ -1,0 +1,92 @@
+"""``dropdrift bench``: benchmarks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dropdrift.launchers.options import parse_config
+from dropdrift.launchers.prepare import SyntheticOptions, prepare_source
+from dropdrift.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from dropdrift.benchmarks.training_step import Spread
+
+
+@dataclass(frozen=True)
+class TrainingStepOptions:
+    """The cost of a training step and the speed of the loader.
+
+    Attributes:
+        data: Prepared data; none: a synthetic set, made next to the result if it is not there.
+        recipe: Recipe of the model.
+        steps: Steps timed together.
+        repetitions: How often each measurement is repeated.
+        out: JSON file to write.
+    """
+
+    data: Path | None = None
+    recipe: str = "asymdiffrec-demo"
+    steps: int = 40
+    repetitions: int = 5
+    out: Path = Path("runs/bench/training-step.json")
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "repetitions"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be positive")
+
+
+def run(arguments: list[str]) -> int:
+    """Run a benchmark; there is one so far, ``training-step``."""
+    if arguments[:1] == ["training-step"]:
+        arguments = arguments[1:]
+    options = parse_config(
+        TrainingStepOptions,
+        arguments,
+        prog="dropdrift bench training-step",
+        description="Time training steps of DCN-V2 and AsymDiffRec, and the loader by itself.",
+    )
+    from dropdrift.benchmarks.training_step import measure_step_costs
+    from dropdrift.training.provenance import provenance, write_result
+
+    config = parse_config(
+        TrainConfig,
+        ["--recipe", options.recipe, "--data.path", str(options.data or _synthetic(options.out))],
+        prog="dropdrift bench training-step",
+        description="",
+        recipe=True,
+    )
+    costs = measure_step_costs(config, options.steps, options.repetitions)
+    print(f"batch of {config.data.batch_size} rows; median (lowest to highest)")
+    print(f"DCN-V2        {_text(costs.base_ms)} ms a step")
+    print(f"AsymDiffRec   {_text(costs.asymdiffrec_ms)} ms a step")
+    print(f"ratio         {_text(costs.ratio)}")
+    print(f"loader alone  {_text(costs.loader_rows_per_second)} rows/s,")
+    print(f"              {costs.loader_ratio:.1f} times what DCN-V2's training takes")
+    payload = {
+        "kind": "training-step",
+        **asdict(costs),
+        "provenance": provenance({"benchmark": options, "training": config}, config.loop.seed),
+    }
+    write_result(options.out, payload)
+    print(f"Written to {options.out}")
+    return 0
+
+
+def _synthetic(out: Path) -> Path:
+    """The default data set, made once."""
+    from dropdrift.data.synthetic import SyntheticSource
+
+    folder = out.parent / "synthetic"
+    if not folder.exists():
+        data = SyntheticOptions(out=folder, rows=60_000)
+        prepare_source(SyntheticSource(rows=data.rows), data)
+    return folder
+
+
+def _text(spread: Spread) -> str:
+    digits = 0 if spread.median >= 1000 else 2
+    low, high = f"{spread.lowest:,.{digits}f}", f"{spread.highest:,.{digits}f}"
+    return f"{spread.median:,.{digits}f} ({low} to {high})"
