@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dropdrift.data.loader import Cursor, Loader
+from dropdrift.data.loading.loader import Cursor, Loader
 from dropdrift.data.schema import Schema
 from dropdrift.training.build import build_model
 from dropdrift.training.config import TrainConfig

@@ -16,7 +16,7 @@ class DataConfig:
         lanes: Independent streams that the training rows are cut into; the number of ranks must
             divide it. A run gives the same batches on any such number of ranks. 0: one lane a rank.
         shuffle_rows: Rows that are held and shuffled together, per lane. More is a better shuffle
-            and more memory.
+            and more memory: with prefetch, two such groups are held.
         prefetch: Batches made ahead of the training step, per rank. 0: none.
     """
 

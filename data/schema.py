@@ -45,7 +45,7 @@ class Encoding:
         kind: ``vocabulary`` (value i of the vocabulary file has id i + 1, others 0), ``hash``
             (id = 1 + hash mod (rows - 1)) or ``buckets`` (id = 1 + number of edges <= value).
         edges: for ``buckets``, the ascending bucket edges, quantiles of the training part.
-        digest: for ``vocabulary``, the SHA-256 of its values in order (see ``data.vocabulary``).
+        digest: for ``vocabulary``, the SHA-256 of its values in order (``encoding.vocabulary``).
     """
 
     kind: EncodingKind

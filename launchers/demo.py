@@ -43,7 +43,7 @@ def run(arguments: list[str]) -> int:
         DemoOptions,
         arguments,
         prog="dropdrift demo",
-        description="Make a music application's impressions, train DCN-V2 and AsymDiffRec, compare.",
+        description="Train DCN-V2 and AsymDiffRec on a made-up music application and compare.",
     )
     from dropdrift.data.synthetic import SyntheticSource
     from dropdrift.training.report import print_comparison, write_report

@@ -9,7 +9,7 @@ from dropdrift.launchers.options import load_config, parse_config
 from dropdrift.training.config import PredictConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from dropdrift.data.encoding import EncodingReport
+    from dropdrift.data.encoding.encoder import EncodingReport
 
 
 def run(arguments: list[str]) -> int:

@@ -128,7 +128,7 @@ def run(arguments: list[str]) -> int:
 
 def prepare_source(source: Source, options: PrepareOptions) -> None:
     """Prepare ``source`` and print what has come of it."""
-    from dropdrift.data.prepare import prepare
+    from dropdrift.data.preparing.prepare import prepare
     from dropdrift.training.provenance import provenance
 
     schema = prepare(
@@ -170,7 +170,7 @@ def _movielens(options: MovieLensOptions) -> Source:
 
 
 def _table(options: TableOptions) -> Source:
-    from dropdrift.data.table import TableSource
+    from dropdrift.data.adaptors.table import TableSource
 
     return TableSource(options.source, options.description)
 

@@ -38,7 +38,8 @@ WITHOUT_TORCH = (
     "launchers/prepare.py",
     "data/schema.py",
     "data/source.py",
-    "data/prepare*.py",
+    "data/preparing/*.py",
+    "data/encoding/*.py",
     "data/adaptors/*.py",
     "data/synthetic/*.py",
 )
@@ -113,10 +114,10 @@ def test_imports_go_one_way(room: str) -> None:
     [
         ("kernels", "dropdrift.data.schema.Schema", False),
         ("models", "dropdrift.data.schema.Schema", True),
-        ("models", "dropdrift.data.loader", False),
+        ("models", "dropdrift.data.loading.loader", False),
         ("sharding", "dropdrift.training", False),
         ("data", "dropdrift.models.config", False),
-        ("launchers", "dropdrift.data.prepare", True),
+        ("launchers", "dropdrift.data.preparing.prepare", True),
         ("training", "dropdrift.launchers.options", False),
         ("models", "torch.nn", True),
     ],

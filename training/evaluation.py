@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torchrec.distributed import DistributedModelParallel
 
-from dropdrift.data.loader import Cursor, Loader
+from dropdrift.data.loading.loader import Cursor, Loader
 from dropdrift.data.schema import Schema
 from dropdrift.training.build import build_model, ranking_model
 from dropdrift.training.checkpoint import load_weights

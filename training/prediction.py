@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import torch
 from torchrec.distributed import DistributedModelParallel
 
-from dropdrift.data.block import ColumnBlock
-from dropdrift.data.encoding import Encoder, EncodingReport
+from dropdrift.data.encoding.encoder import Encoder, EncodingReport
+from dropdrift.data.loading.block import ColumnBlock
 from dropdrift.training.build import ranking_model
 from dropdrift.training.config import PredictConfig, TrainConfig
 from dropdrift.training.distributed import Ranks, process_group

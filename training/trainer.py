@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch.distributed as dist
 from rich.progress import Progress
 
 from dropdrift.data.batch import Batch
-from dropdrift.data.loader import Cursor, Loader
+from dropdrift.data.loading.loader import Cursor, Loader
+from dropdrift.data.loading.prefetch import prefetch
 from dropdrift.data.schema import Schema
 from dropdrift.training.build import build_model, ranking_model
 from dropdrift.training.checkpoint import (
@@ -131,15 +133,22 @@ class Trainer:
         )
         while self.state.step < self.total_steps and not self._has_stopped_improving():
             cursor = Cursor(epoch=self.state.epoch, batch=self.state.batch, step=self.state.step)
-            batches = self.training_data.batches(cursor)
             self.model.train()
-            for parts in self._steps(batches):
-                self._after_step(parts, log)
-                progress.update(task, advance=self.config.data.batch_size)
-                if self.state.step == self.total_steps or self._has_stopped_improving():
-                    break
+            with closing(self._prefetched(cursor)) as batches:
+                for parts in self._steps(batches):
+                    self._after_step(parts, log)
+                    progress.update(task, advance=self.config.data.batch_size)
+                    if self.state.step == self.total_steps or self._has_stopped_improving():
+                        break
         if self.state.best_step < 0 or self.state.step % self._validation_interval():
             self._validate(log)
+
+    def _prefetched(self, cursor: Cursor) -> Generator[Batch, None, None]:
+        return prefetch(
+            self.training_data.batches(cursor),
+            self.config.data.prefetch,
+            pin=self.ranks.device.type == "cuda",
+        )
 
     def _steps(self, batches: Iterator[Batch]) -> Iterator[dict[str, torch.Tensor]]:
         """Take optimizer steps until the epoch's batches are used up."""

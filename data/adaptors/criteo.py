@@ -14,8 +14,8 @@ from typing import Literal
 
 import pyarrow as pa
 
+from dropdrift.data.adaptors.delimited import read_delimited
 from dropdrift.data.adaptors.files import require_file
-from dropdrift.data.delimited import read_delimited
 from dropdrift.data.quarantine import BadRows
 from dropdrift.data.source import DatasetSpec, FieldSpec, FractionSplit
 

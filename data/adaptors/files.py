@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dropdrift.data.delimited import header_of
+from dropdrift.data.adaptors.delimited import header_of
 
 
 def require_file(path: Path, layout: str) -> Path:

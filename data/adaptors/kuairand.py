@@ -27,10 +27,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dropdrift.data.adaptors.delimited import read_delimited
 from dropdrift.data.adaptors.duplicates import DuplicateFilter
 from dropdrift.data.adaptors.files import require_file, require_header
 from dropdrift.data.adaptors.side_table import SideTable
-from dropdrift.data.delimited import read_delimited
 from dropdrift.data.quarantine import BadRows
 from dropdrift.data.schema import FieldGroup
 from dropdrift.data.source import DatasetSpec, FieldSpec, TimeSplit

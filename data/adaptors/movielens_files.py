@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from dropdrift.data.encoding.values import as_numbers
 from dropdrift.data.quarantine import BadRows
-from dropdrift.data.values import as_numbers
 
 LAYOUT = "ml-1m.zip or its folder ml-1m, with ratings.dat, users.dat and movies.dat"
 SEPARATOR = "::"

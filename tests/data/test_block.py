@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropdrift.data.batch import Batch
-from dropdrift.data.block import ColumnBlock, cut
+from dropdrift.data.loading.block import ColumnBlock, cut
 from dropdrift.data.schema import Encoding, Field, Schema, Table
 
 ORIGIN = Path("some.parquet")

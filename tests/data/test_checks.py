@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pytest
 
-from dropdrift.data.checks import checked_batches, unfitted_schema
+from dropdrift.data.preparing.checks import checked_batches, unfitted_schema
 from dropdrift.data.quarantine import BadRows
 from dropdrift.data.source import DatasetSpec, FieldSpec, FractionSplit, TimeSplit
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from dropdrift.data.adaptors.criteo import CATEGORIES, INTEGERS, CriteoSource
-from dropdrift.data.prepare import prepare
+from dropdrift.data.preparing.prepare import prepare
 from dropdrift.data.quarantine import BadRows
 from dropdrift.data.source import FractionSplit
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from dropdrift.data.delimited import header_of, read_delimited
+from dropdrift.data.adaptors.delimited import header_of, read_delimited
 from dropdrift.data.quarantine import BadRows
 
 
@@ -62,7 +62,7 @@ def test_bad_rows_are_counted_under_their_number_in_the_file(tmp_path: Path) -> 
 
 
 def test_row_numbers_hold_over_many_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dropdrift.data.delimited.BLOCK_BYTES", 100)
+    monkeypatch.setattr("dropdrift.data.adaptors.delimited.BLOCK_BYTES", 100)
     lines = [
         b"1,2,3" if i % 41 == 0 else b"%d,%s" % (i, b"x" if i % 97 == 0 else b"1")
         for i in range(1, 2001)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropdrift.data.encoding import Encoder, EncodingReport, FieldCounts, encode_users
+from dropdrift.data.encoding.encoder import Encoder, EncodingReport, FieldCounts, encode_users
+from dropdrift.data.encoding.vocabulary import Vocabulary, hash_texts, vocabulary_path
 from dropdrift.data.schema import Encoding, Field, Schema, Table
-from dropdrift.data.vocabulary import Vocabulary, hash_texts, vocabulary_path
 
 CITIES = Vocabulary(pa.array(["oslo", "4", "bern"]), np.array([5, 2, 2]))
 TAGS = Vocabulary(pa.array(["1", "2", "3"]), np.array([3, 2, 1]))

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropdrift.data import fitting
-from dropdrift.data.fitting import Fitter, ValueCounter, quantile_edges
-from dropdrift.data.reservoir import Reservoir
+from dropdrift.data.encoding.vocabulary import Vocabulary
+from dropdrift.data.preparing import fitting
+from dropdrift.data.preparing.fitting import Fitter, ValueCounter, quantile_edges
+from dropdrift.data.preparing.reservoir import Reservoir
 from dropdrift.data.schema import Schema
 from dropdrift.data.source import DatasetSpec, FieldSpec, FractionSplit
-from dropdrift.data.vocabulary import Vocabulary
 
 
 def fit(

@@ -11,7 +11,7 @@ import pytest
 
 from dropdrift.data.adaptors.duplicates import DuplicateFilter
 from dropdrift.data.adaptors.kuairand import LABELS, LOG_COLUMNS, KuaiRandSource
-from dropdrift.data.prepare import prepare
+from dropdrift.data.preparing.prepare import prepare
 from dropdrift.data.quarantine import BadRows
 from dropdrift.data.source import TimeSplit
 

@@ -13,9 +13,9 @@ import torch
 
 from dropdrift.data.batch import Batch
 from dropdrift.data.config import DataConfig
-from dropdrift.data.loader import Cursor, Loader
-from dropdrift.data.part import Part, RowGroup
-from dropdrift.data.prefetch import prefetch
+from dropdrift.data.loading.loader import Cursor, Loader
+from dropdrift.data.loading.part import Part, RowGroup
+from dropdrift.data.loading.prefetch import prefetch
 from dropdrift.data.schema import Encoding, Field, Schema, Table
 
 ROWS = 1003

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from dropdrift.data.config import DataConfig
-from dropdrift.data.loader import Cursor, Loader
-from dropdrift.data.prefetch import prefetch, read_ahead
+from dropdrift.data.loading.loader import Cursor, Loader
+from dropdrift.data.loading.prefetch import prefetch, read_ahead
 from dropdrift.data.schema import Schema
 
 

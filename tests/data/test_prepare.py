@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dropdrift.data import part_writer
-from dropdrift.data.encoding import Encoder, encode_users
-from dropdrift.data.prepare import prepare
+from dropdrift.data.encoding.encoder import Encoder, encode_users
+from dropdrift.data.preparing import part_writer
+from dropdrift.data.preparing.prepare import prepare
 from dropdrift.data.quarantine import BadRows
 from dropdrift.data.schema import Schema
 from dropdrift.data.source import DatasetSpec, FieldSpec, FractionSplit, TimeSplit
@@ -279,7 +279,7 @@ STREAM = """
 import sys, resource
 from pathlib import Path
 import numpy as np, pyarrow as pa
-from dropdrift.data.prepare import prepare
+from dropdrift.data.preparing.prepare import prepare
 from dropdrift.data.source import DatasetSpec, FieldSpec, FractionSplit
 
 WORDS = np.array(["w" * 200 + str(i) for i in range(50)], dtype=object)

@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from dropdrift.data.progress import RowProgress
+from dropdrift.data.preparing.progress import RowProgress
 
 
 def batches() -> list[pa.RecordBatch]:

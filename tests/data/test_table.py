@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dropdrift.data.prepare import prepare
+from dropdrift.data.adaptors.table import TableSource
+from dropdrift.data.adaptors.table_description import TextFormat, read_description
+from dropdrift.data.preparing.prepare import prepare
 from dropdrift.data.quarantine import BadRows
 from dropdrift.data.source import FieldSpec, FractionSplit, TimeSplit
-from dropdrift.data.table import TableSource
-from dropdrift.data.table_description import TextFormat, read_description
 
 DESCRIPTION = """
 fields:

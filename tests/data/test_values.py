@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropdrift.data.values import as_numbers, as_texts
+from dropdrift.data.encoding.values import as_numbers, as_texts
 
 
 def texts_of(column: pa.Array, *missing_codes: str) -> list[str | None]:

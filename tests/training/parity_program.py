@@ -19,7 +19,7 @@ from torchrec.distributed.sharding_plan import (
 from torchrec.distributed.types import ShardingPlan
 
 from dropdrift.data.config import DataConfig
-from dropdrift.data.loader import Cursor, Loader
+from dropdrift.data.loading.loader import Cursor, Loader
 from dropdrift.data.schema import Schema, Table
 from dropdrift.models.config import DCNv2Config, ModelConfig
 from dropdrift.models.ranking import RankingModel

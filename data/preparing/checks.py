@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dropdrift.data.encoding.values import as_numbers
 from dropdrift.data.quarantine import BadRows
 from dropdrift.data.schema import Encoding, Field, Schema, Table
 from dropdrift.data.source import DatasetSpec, FieldSpec, FractionSplit, Source
-from dropdrift.data.values import as_numbers
 
 
 def unfitted_schema(spec: DatasetSpec) -> Schema:

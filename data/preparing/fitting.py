@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dropdrift.data.checks import unfitted_schema
-from dropdrift.data.raw_field import raw_numbers, raw_texts
-from dropdrift.data.reservoir import Reservoir
+from dropdrift.data.encoding.raw_field import raw_numbers, raw_texts
+from dropdrift.data.encoding.vocabulary import Vocabulary
+from dropdrift.data.preparing.checks import unfitted_schema
+from dropdrift.data.preparing.reservoir import Reservoir
 from dropdrift.data.schema import Encoding, Field, Schema, Table
 from dropdrift.data.source import DatasetSpec, FieldSpec
-from dropdrift.data.vocabulary import Vocabulary
 
 # Distinct values counted for one vocabulary: some gigabytes of memory.
 MAX_DISTINCT = 20_000_000

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dropdrift.data.delimited import read_delimited
+from dropdrift.data.adaptors.delimited import read_delimited
+from dropdrift.data.adaptors.table_description import LabelRule, TableDescription, read_description
+from dropdrift.data.encoding.values import as_numbers
 from dropdrift.data.quarantine import BadRows
 from dropdrift.data.source import DatasetSpec
-from dropdrift.data.table_description import LabelRule, TableDescription, read_description
-from dropdrift.data.values import as_numbers
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
 TEXT_SUFFIXES = (".csv", ".tsv")
@@ -28,7 +28,7 @@ class TableSource:
     Args:
         source: a file, a folder (its .csv, .tsv and .parquet files, compressed text included) or a
             pattern such as ``logs/day-*.csv``; files are read in the order of their names.
-        description: the YAML file that says which column is what (``data.table_description``).
+        description: the YAML file that says which column is what (``table_description``).
 
     Raises:
         ValueError: there is no such file, or the description is wrong.

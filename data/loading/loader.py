@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropdrift.data.batch import Batch
-from dropdrift.data.block import ColumnBlock, cut
 from dropdrift.data.config import DataConfig
-from dropdrift.data.part import Part, RowSequence
-from dropdrift.data.prefetch import read_ahead
+from dropdrift.data.loading.block import ColumnBlock, cut
+from dropdrift.data.loading.part import Part, RowSequence
+from dropdrift.data.loading.prefetch import read_ahead
 from dropdrift.data.schema import Schema
 
 
@@ -77,7 +77,7 @@ class Loader:
         steps_per_epoch: number of batches of an epoch.
 
     Raises:
-        ValueError: the part or one of its files is wrong (see ``data.part.Part``), or too small
+        ValueError: the part or one of its files is wrong (see ``loading.part``), or too small
             for one global batch, or batch size, lanes and ranks do not divide.
     """
 

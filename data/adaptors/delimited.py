@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from dropdrift.data.encoding.values import as_numbers
 from dropdrift.data.quarantine import BadRows
-from dropdrift.data.values import as_numbers
 
 BLOCK_BYTES = 1 << 24
 _REPLACEMENT = "\ufffd"

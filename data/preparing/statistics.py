@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dropdrift.data.encoding import EncodingReport
+from dropdrift.data.encoding.encoder import EncodingReport
 from dropdrift.data.schema import Schema
 
 STATISTICS_FILE = "statistics.json"

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dropdrift.data.raw_field import RawNumbers, RawTexts, raw_numbers, raw_texts
+from dropdrift.data.encoding.raw_field import RawNumbers, RawTexts, raw_numbers, raw_texts
+from dropdrift.data.encoding.values import as_texts
+from dropdrift.data.encoding.vocabulary import Vocabulary, hash_texts, load_vocabularies
 from dropdrift.data.schema import Field, Schema, Table
-from dropdrift.data.values import as_texts
-from dropdrift.data.vocabulary import Vocabulary, hash_texts, load_vocabularies
 
 _POSITIVE_BITS = np.uint64(2**63 - 1)
 

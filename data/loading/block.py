@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
-from dropdrift.data.bags import Bags
 from dropdrift.data.batch import Batch
 from dropdrift.data.columns import (
     MISSING,
@@ -30,6 +29,7 @@ from dropdrift.data.columns import (
     single_ids,
     user_codes,
 )
+from dropdrift.data.loading.bags import Bags
 from dropdrift.data.schema import Schema
 
 

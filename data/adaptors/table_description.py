@@ -42,7 +42,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
-from dropdrift.data.checks import unfitted_schema
+from dropdrift.data.preparing.checks import unfitted_schema
 from dropdrift.data.source import DatasetSpec, FieldSpec, FractionSplit, TimeSplit
 
 BUCKETS = 32

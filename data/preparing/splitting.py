@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dropdrift.data.reservoir import Reservoir
+from dropdrift.data.preparing.reservoir import Reservoir
 from dropdrift.data.source import DatasetSpec, FractionSplit, TimeSplit
 
 PARTS = ("train", "validation", "test")

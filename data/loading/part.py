@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dropdrift.data.block import ColumnBlock
 from dropdrift.data.columns import check_columns, columns_read
+from dropdrift.data.loading.block import ColumnBlock
 from dropdrift.data.schema import Schema
 
 

@@ -3,7 +3,7 @@
 A prepared data set is a folder::
 
     schema.yaml              the fields, tables and labels (data.schema)
-    statistics.json          what was counted (data.statistics)
+    statistics.json          what was counted (data.preparing.statistics)
     quarantine.jsonl         rows that were set aside, if any
     example.parquet          the first raw rows of the test part: an input for 'dropdrift predict'
     vocabularies/<table>.parquet
@@ -25,23 +25,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dropdrift.data.checks import checked_batches, unfitted_schema
 from dropdrift.data.columns import TIME_COLUMN, USER_COLUMN, label_column
-from dropdrift.data.encoding import Encoder, EncodingReport, encode_users
-from dropdrift.data.fitting import Fitter
-from dropdrift.data.new_folder import new_data_folder
-from dropdrift.data.part_writer import PartWriter
-from dropdrift.data.progress import RowProgress
-from dropdrift.data.quarantine import BadRowMode, BadRows
-from dropdrift.data.schema import Schema
-from dropdrift.data.source import DatasetSpec, FractionSplit, Source, TimeSplit
-from dropdrift.data.splitting import PARTS, KeyedBatch, fraction_cut, keyed_batches
-from dropdrift.data.statistics import (
+from dropdrift.data.encoding.encoder import Encoder, EncodingReport, encode_users
+from dropdrift.data.preparing.checks import checked_batches, unfitted_schema
+from dropdrift.data.preparing.fitting import Fitter
+from dropdrift.data.preparing.new_folder import new_data_folder
+from dropdrift.data.preparing.part_writer import PartWriter
+from dropdrift.data.preparing.progress import RowProgress
+from dropdrift.data.preparing.splitting import PARTS, KeyedBatch, fraction_cut, keyed_batches
+from dropdrift.data.preparing.statistics import (
     STATISTICS_FILE,
     PartCounts,
     TableFrequencies,
     field_summary,
 )
+from dropdrift.data.quarantine import BadRowMode, BadRows
+from dropdrift.data.schema import Schema
+from dropdrift.data.source import DatasetSpec, FractionSplit, Source, TimeSplit
 
 EXAMPLE_FILE = "example.parquet"
 QUARANTINE_FILE = "quarantine.jsonl"

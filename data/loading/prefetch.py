@@ -22,7 +22,7 @@ def prefetch(
     """The batches, up to ``depth`` of them made ahead by a background thread.
 
     Args:
-        batches: as :meth:`~dropdrift.data.loader.Loader.batches` makes them.
+        batches: as :meth:`~dropdrift.data.loading.loader.Loader.batches` makes them.
         depth: how many; 0: none, and no thread.
         pin: put them into page-locked memory, for asynchronous copies to the current CUDA device.
     """

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from dropdrift.data.encoding.values import Texts, as_numbers, as_texts
 from dropdrift.data.schema import Field
-from dropdrift.data.values import Texts, as_numbers, as_texts
 
 
 @dataclass(frozen=True, eq=False)

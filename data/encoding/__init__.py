@@ -1,0 +1,1 @@
+"""From raw values to ids: text and number forms, vocabularies, the encoder."""

@@ -1,0 +1,1 @@
+"""A prepared data set in, batches out: decoding, shuffling, lanes, a cursor that resumes."""

@@ -1,0 +1,1 @@
+"""Raw rows in, a prepared data set out: splitting, fitting, writing, counting. Needs no torch."""
