@@ -20,8 +20,13 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
+from dropdrift.data.typed_mapping import build
+from dropdrift.data.yaml_file import read_yaml
+
 SCHEMA_FILE = "schema.yaml"
 FORMAT_VERSION = 1
+# Ids are 32-bit integers on disk.
+MAX_TABLE_ROWS = 2**31 - 1
 
 FieldKind = Literal["categorical", "numeric", "multi", "sequence"]
 FieldGroup = Literal["user", "item", "context"]
@@ -33,7 +38,6 @@ FIELD_GROUPS: tuple[str, ...] = ("user", "item", "context")
 ENCODING_KINDS: tuple[str, ...] = ("vocabulary", "hash", "buckets")
 POOLINGS: tuple[str, ...] = ("sum", "mean")
 
-T = TypeVar("T")
 Named = TypeVar("Named", "Field", "Table")
 
 
@@ -65,6 +69,10 @@ class Table:
 
     def __post_init__(self) -> None:
         _require(self.rows >= 2, f"table {self.name!r}: rows is {self.rows}, must be at least 2")
+        _require(
+            self.rows <= MAX_TABLE_ROWS,
+            f"table {self.name!r}: rows is {self.rows}, must be at most {MAX_TABLE_ROWS}",
+        )
         _require(self.width >= 1, f"table {self.name!r}: width is {self.width}, must be positive")
         _one_of(self.pooling, POOLINGS, f"table {self.name!r}: pooling")
         _one_of(self.encoding.kind, ENCODING_KINDS, f"table {self.name!r}: encoding")
@@ -124,6 +132,14 @@ class Field:
         _require(
             self.is_bag or self.max_length == 1,
             f"field {self.name!r}: a {self.kind} field has max_length 1, not {self.max_length}",
+        )
+        _require(
+            0 <= self.missing_rate <= 1,
+            f"field {self.name!r}: missing_rate is {self.missing_rate}, must be in [0, 1]",
+        )
+        _require(
+            self.pooling_factor >= 0,
+            f"field {self.name!r}: pooling_factor is {self.pooling_factor}, must not be negative",
         )
 
     @property
@@ -207,13 +223,10 @@ class Schema:
         path = directory / SCHEMA_FILE
         if not path.is_file():
             raise ValueError(f"{path} does not exist: is {directory} made by 'dropdrift prepare'?")
-        try:
-            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        raw = read_yaml(path)
         try:
             return from_dict(raw)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
 
@@ -222,21 +235,15 @@ def to_dict(schema: Schema) -> dict[str, Any]:
     return {"format_version": FORMAT_VERSION, **_plain(schema)}
 
 
-def from_dict(raw: dict[str, Any]) -> Schema:
-    """The inverse of :func:`to_dict`; ValueError on an unknown key or version."""
+def from_dict(raw: Any) -> Schema:
+    """The inverse of :func:`to_dict`; ValueError on an unknown key, a wrong type or version."""
     if not isinstance(raw, dict):
         raise ValueError(f"expected a mapping, found {type(raw).__name__}")
     raw = dict(raw)
     version = raw.pop("format_version", None)
     if version != FORMAT_VERSION:
         raise ValueError(f"format_version is {version!r}, this version reads {FORMAT_VERSION}")
-    fields = tuple(_build(Field, f, f"field {f.get('name')!r}") for f in raw.pop("fields", ()))
-    tables = []
-    for entry in raw.pop("tables", ()):
-        owner = f"table {entry.get('name')!r}"
-        encoding = _build(Encoding, entry["encoding"], owner)
-        tables.append(_build(Table, {**entry, "encoding": encoding}, owner))
-    return _build(Schema, {**raw, "fields": fields, "tables": tuple(tables)}, "schema")
+    return build(Schema, raw, "schema")
 
 
 def _plain(value: Any) -> Any:
@@ -246,14 +253,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return value
-
-
-def _build(kind: type[T], raw: dict[str, Any], owner: str) -> T:
-    known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]  # a dataclass type
-    for key in raw:
-        if key not in known:
-            raise ValueError(f"{owner} has the unknown key {key!r}")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
 
 
 def _by_name(items: tuple[Named, ...], name: str, what: str) -> Named:

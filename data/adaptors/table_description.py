@@ -32,23 +32,20 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import difflib
-import math
-import types
-from collections.abc import Collection, Mapping
+import reprlib
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
-
-import yaml
+from typing import Any
 
 from dropdrift.data.preparing.checks import unfitted_schema
 from dropdrift.data.source import DatasetSpec, FieldSpec, FractionSplit, TimeSplit
+from dropdrift.data.typed_mapping import build, convert, suggestion
+from dropdrift.data.yaml_file import read_yaml
 
 BUCKETS = 32
 MAX_LENGTHS = {"multi": 20, "sequence": 50}
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -69,8 +66,9 @@ class TextFormat:
 
     def __post_init__(self) -> None:
         for name in ("delimiter", "quote"):
-            if len(getattr(self, name)) > 1:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, must be one character")
+            mark = getattr(self, name)
+            if len(mark) > 1 or not mark.isascii() or mark in ("\n", "\r"):
+                raise ValueError(f"format: {name} is {mark!r}, must be one character, in ASCII")
 
 
 @dataclass(frozen=True)
@@ -122,14 +120,7 @@ def read_description(path: Path) -> TableDescription:
         ValueError: the file is missing or no YAML, has an unknown key or a value of the wrong type,
             or contradicts itself; the line names file, key and value.
     """
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ValueError(f"{path} does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    raw = read_yaml(path)
     try:
         return _description(raw, path.stem)
     except ValueError as error:
@@ -137,7 +128,7 @@ def read_description(path: Path) -> TableDescription:
 
 
 def _description(raw: Any, default_name: str) -> TableDescription:
-    file = _build(_File, raw, "the file")
+    file = build(_File, raw, "the file")
     rules = _rules(file.labels)
     spec = DatasetSpec(
         name=file.name or default_name,
@@ -148,6 +139,7 @@ def _description(raw: Any, default_name: str) -> TableDescription:
         time=file.time,
     )
     unfitted_schema(spec)
+    _check_tables(spec.fields)
     names = {field.name for field in spec.fields}
     for label, rule in rules.items():
         if rule.column in names:
@@ -155,7 +147,7 @@ def _description(raw: Any, default_name: str) -> TableDescription:
                 f"label {label!r} is made of {rule.column!r}, which is also a field: a model would "
                 "read its answer"
             )
-    return TableDescription(spec, rules, _build(TextFormat, file.format, "format"))
+    return TableDescription(spec, rules, build(TextFormat, file.format, "format"))
 
 
 def _field(raw: Any, number: int) -> FieldSpec:
@@ -169,27 +161,45 @@ def _field(raw: Any, number: int) -> FieldSpec:
         elif kind in MAX_LENGTHS:
             defaults["max_length"] = MAX_LENGTHS[kind]
         raw = {**defaults, **raw}
-    return _build(FieldSpec, raw, owner)
+    return build(FieldSpec, raw, owner)
+
+
+def _check_tables(fields: tuple[FieldSpec, ...]) -> None:
+    """Refuse the misspelt name of a table that shall be shared: no other field uses it."""
+    users = Counter(field.table_name for field in fields)
+    for field in fields:
+        if field.table in ("", field.name) or users[field.table] > 1:
+            continue
+        close = suggestion(field.table, users.keys() - {field.table})
+        if close:
+            raise ValueError(
+                f"field {field.name!r}: no other field uses table {field.table!r}{close}"
+            )
 
 
 def _rules(raw: Any) -> dict[str, LabelRule]:
     if isinstance(raw, list):
-        names = _convert(tuple[str, ...], raw, "labels")
+        names = convert(tuple[str, ...], raw, "labels")
+        for name, count in Counter(names).items():
+            if count > 1:
+                raise ValueError(f"label {name!r} is listed {count} times")
         return {name: LabelRule(column=name) for name in names}
     if not isinstance(raw, Mapping):
-        raise ValueError(f"labels is {raw!r}, must be a list of columns or a mapping by label")
+        raise ValueError(
+            f"labels is {reprlib.repr(raw)}, must be a list of columns or a mapping by label"
+        )
     rules = {}
     for name, entry in raw.items():
-        rule = _build(LabelRule, {} if entry is None else entry, f"label {name!r}")
-        name = _convert(str, name, "the name of a label")
+        rule = build(LabelRule, {} if entry is None else entry, f"label {name!r}")
+        name = convert(str, name, "the name of a label")
         rules[name] = dataclasses.replace(rule, column=rule.column or name)
     return rules
 
 
 def _split(raw: Mapping[Any, Any]) -> TimeSplit | FractionSplit:
     if {"validation_from", "test_from"} & raw.keys():
-        return _build(TimeSplit, {key: _time(value) for key, value in raw.items()}, "split")
-    return _build(FractionSplit, raw, "split")
+        return build(TimeSplit, {key: _time(value) for key, value in raw.items()}, "split")
+    return build(FractionSplit, raw, "split")
 
 
 def _time(value: Any) -> Any:
@@ -201,54 +211,3 @@ def _time(value: Any) -> Any:
     if value.tzinfo is None:
         value = value.replace(tzinfo=datetime.UTC)
     return value.timestamp()
-
-
-def _build(kind: type[T], raw: Any, owner: str) -> T:
-    """The dataclass ``kind`` of a mapping, whose keys and types must be right."""
-    if not isinstance(raw, Mapping):
-        raise ValueError(f"{owner} is {raw!r}, must be a mapping")
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # a dataclass type
-    hints = get_type_hints(kind)
-    for key in raw:
-        if key not in fields:
-            raise ValueError(f"{owner} has the unknown key {key!r}{_suggestion(str(key), fields)}")
-    for name, field in fields.items():
-        required = field.default is field.default_factory is dataclasses.MISSING
-        if required and name not in raw:
-            raise ValueError(f"{owner} has no key {name!r}")
-    values = {key: _convert(hints[key], value, f"{owner}: {key}") for key, value in raw.items()}
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise ValueError(f"{owner}: {error}") from error
-
-
-def _convert(kind: Any, value: Any, name: str) -> Any:
-    """``value`` as the type ``kind``; ValueError naming ``name`` where it is of another."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        return None if value is None else _convert(arguments[0], value, name)
-    if origin is Literal:
-        if value not in arguments:
-            close = _suggestion(str(value), arguments)
-            raise ValueError(f"{name} is {value!r}, must be one of {', '.join(arguments)}{close}")
-        return value
-    if origin is tuple:
-        items = value if isinstance(value, list) else [value]
-        return tuple(_convert(arguments[0], item, name) for item in items)
-    if kind is Any:
-        return value
-    if kind is str and type(value) in (int, float):
-        return str(value)  # a code such as -1, or a column that is called 1
-    if kind is float and type(value) is int:
-        return float(value)
-    plain = origin or kind
-    if type(value) is not plain or (plain is float and not math.isfinite(value)):
-        hint = "; put it in quotes" if plain is str and isinstance(value, bool) else ""
-        raise ValueError(f"{name} is {value!r}, must be of type {plain.__name__}{hint}")
-    return value
-
-
-def _suggestion(name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
