@@ -112,14 +112,19 @@ def bag_ids(
     return lengths.astype(np.int64), ids
 
 
-def label_values(table: pa.Table, schema: Schema) -> NDArray[np.float32]:
-    """The labels, float32 [R, L]; NaN where a label is missing or the table has no such column."""
+def label_values(table: pa.Table, schema: Schema, origin: Path) -> NDArray[np.float32]:
+    """The labels, float32 [R, L]; NaN where a label is missing or the table has no such column.
+
+    Raises:
+        ValueError: a label is neither 0 nor 1.
+    """
     labels = np.full((table.num_rows, len(schema.labels)), np.nan, dtype=np.float32)
     for index, label in enumerate(schema.labels):
         name = label_column(label)
         if name in table.column_names:
-            column = table.column(name).cast(pa.float32())
-            labels[:, index] = column.fill_null(np.nan).to_numpy()
+            column = table.column(name)
+            _check_label(column.fill_null(0).to_numpy(), label, origin)
+            labels[:, index] = column.cast(pa.float32()).fill_null(np.nan).to_numpy()
     return labels
 
 
@@ -134,6 +139,16 @@ def user_codes(table: pa.Table) -> NDArray[np.int64]:
 def _type_name(kind: pa.DataType) -> str:
     """The type as text, without the inner name that a file gives to a list's items."""
     return f"list<{kind.value_type}>" if pa.types.is_list(kind) else str(kind)
+
+
+def _check_label(values: NDArray[np.int8], label: str, origin: Path) -> None:
+    lowest, highest = values.min(initial=0), values.max(initial=1)
+    if lowest < 0 or highest > 1:
+        value = highest if highest > 1 else lowest
+        raise ValueError(
+            f"{origin}: label {label!r} is {value}, must be 0, 1 or null: "
+            "run 'dropdrift prepare' again"
+        )
 
 
 def _check_ids(

@@ -52,6 +52,8 @@ def read_delimited(
         ValueError: the file is missing or is damaged, a column named here is not in it, or a row is
             bad in strict mode.
     """
+    if delimiter == quote:
+        raise ValueError(f"{path}: delimiter and quote are both {quote!r}")
     with _open_text(path, encoding) as text:
         names = list(columns) if columns is not None else _header(path, text, delimiter, quote)
         wanted = [name for name in names if select is None or name in select]
@@ -62,8 +64,8 @@ def read_delimited(
                 _checked(batch, rows, numeric)
                 for batch in _raw_batches(text, names, wanted, delimiter, quote, rows)
             )
-        except (pa.ArrowException, OSError, EOFError) as error:
-            raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+        except (pa.ArrowException, OSError, EOFError, UnicodeError) as error:
+            raise _unreadable(path, error) from error
 
 
 def header_of(
@@ -82,12 +84,19 @@ def _open_text(path: Path, encoding: str) -> io.TextIOWrapper:
     try:
         raw = pa.input_stream(str(path))
         return io.TextIOWrapper(raw, encoding=encoding, errors="replace", newline="")
-    except LookupError as error:
+    except (LookupError, ValueError) as error:
         raise ValueError(f"{path}: unknown encoding {encoding!r}") from error
 
 
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} cannot be read: {' '.join(str(error).split())}")
+
+
 def _header(path: Path, text: io.TextIOWrapper, delimiter: str, quote: str) -> list[str]:
-    line = text.readline()
+    try:
+        line = text.readline()
+    except (OSError, EOFError, UnicodeError) as error:
+        raise _unreadable(path, error) from error
     if not line.strip():
         raise ValueError(f"{path} has no header: its first line is empty")
     if not quote:

@@ -83,7 +83,9 @@ class MovieLensFiles:
         except (FileNotFoundError, KeyError):
             raise ValueError(f"{path} does not exist; expected {LAYOUT}") from None
         except (OSError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{self._origin} cannot be read: {error}") from error
+            raise ValueError(
+                f"{self._origin} cannot be read ({error}); expected {LAYOUT}"
+            ) from error
 
 
 def _set_aside(

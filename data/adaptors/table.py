@@ -38,7 +38,7 @@ class TableSource:
         self._description: TableDescription = read_description(description)
         self._files = _files(source)
         if not all(_is_parquet(path) for path in self._files):
-            self._check_separators()
+            self._check_separators(description)
 
     @property
     def spec(self) -> DatasetSpec:
@@ -95,11 +95,12 @@ class TableSource:
             quote=text.quote,
         )
 
-    def _check_separators(self) -> None:
+    def _check_separators(self, description: Path) -> None:
         for field in self.spec.fields:
             if field.kind in ("multi", "sequence") and not field.separator:
                 raise ValueError(
-                    f"field {field.name!r} is {field.kind}: delimited text needs its 'separator'"
+                    f"{description}: field {field.name!r} is {field.kind}: delimited text needs "
+                    "its 'separator'"
                 )
 
 

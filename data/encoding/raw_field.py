@@ -61,8 +61,8 @@ def raw_numbers(column: pa.Array, field: Field) -> RawNumbers:
 
 def raw_texts(column: pa.Array, field: Field) -> RawTexts:
     """The texts of ``column``, at most ``max_length`` a row; ValueError where it has none."""
-    items, rows = _items(column, field) if field.is_bag else (column, np.arange(len(column)))
     try:
+        items, rows = _items(column, field) if field.is_bag else (column, np.arange(len(column)))
         texts = as_texts(items, field.missing_codes)
     except ValueError as error:
         raise ValueError(f"column {field.name!r} {error}, the field is {field.kind}") from error

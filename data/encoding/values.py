@@ -74,7 +74,7 @@ def as_numbers(
     array = _array(column)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+    if _is_text(array.type):
         numbers, wrong = _parsed(array, missing_codes)
     elif _is_number(array.type):
         numbers, wrong = _floats(array), np.zeros(len(array), dtype=bool)
@@ -88,6 +88,11 @@ def as_numbers(
 
 def _array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    # By name: older versions of Arrow know no views.
+    return str(kind) in ("string", "large_string", "string_view")
 
 
 def _is_number(kind: pa.DataType) -> bool:

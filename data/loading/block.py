@@ -65,7 +65,8 @@ class ColumnBlock:
                 then be absent, and stand for missing labels and user 0.
 
         Raises:
-            ValueError: a column is absent or of another type, or an id is not a row of its table.
+            ValueError: a column is absent or of another type, an id is not a row of its table, or a
+                label is neither 0 nor 1.
         """
         check_columns(table.schema, schema, origin, require_targets=require_targets)
         return ColumnBlock(
@@ -75,7 +76,7 @@ class ColumnBlock:
                 Bags.from_lengths(*bag_ids(table, field, schema, origin))
                 for field in bag_fields(schema)
             ),
-            labels=label_values(table, schema),
+            labels=label_values(table, schema, origin),
             users=user_codes(table),
         )
 

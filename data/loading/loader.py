@@ -112,6 +112,10 @@ class Loader:
             )
         self.steps_per_epoch = whole if training else whole + bool(rest)
 
+    def check_label(self, label: str) -> None:
+        """ValueError unless the part has rows of both classes of ``label``."""
+        self._part.check_label(label)
+
     def batches(self, cursor: Cursor) -> Generator[Batch, None, None]:
         """The batches of the cursor's epoch from the cursor on.
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dropdrift.data.columns import check_columns, columns_read
+from dropdrift.data.columns import check_columns, columns_read, label_column
 from dropdrift.data.loading.block import ColumnBlock
 from dropdrift.data.schema import Schema
 
@@ -67,11 +67,33 @@ class Part:
         """The rows of one row group.
 
         Raises:
-            ValueError: the file is damaged, or an id is not a row of its table.
+            ValueError: the file is damaged, an id is not a row of its table, or a label is neither
+                0 nor 1.
         """
-        with _one_line(group.path), pq.ParquetFile(group.path, metadata=group.metadata) as file:
-            table = file.read_row_group(group.index, columns=columns_read(self._schema))
+        table = self._columns_of(group, columns_read(self._schema))
         return ColumnBlock.from_table(table, self._schema, group.path)
+
+    def check_label(self, label: str) -> None:
+        """Make sure that there are rows of both classes; reads no more row groups than it takes.
+
+        Raises:
+            ValueError: all known values of ``label`` are alike, or none is known.
+        """
+        seen: set[int] = set()
+        for group in self.row_groups:
+            column = self._columns_of(group, [label_column(label)]).column(0)
+            seen |= set(column.drop_null().unique().to_pylist())
+            if seen >= {0, 1}:
+                return
+        found = f"is {min(seen)} in all rows where it is known" if seen else "is known in no row"
+        raise ValueError(
+            f"{self.path}: label {label!r} {found}, but rows of both classes are needed: prepare "
+            "the data with another split, or choose another label"
+        )
+
+    def _columns_of(self, group: RowGroup, columns: list[str]) -> pa.Table:
+        with _one_line(group.path), pq.ParquetFile(group.path, metadata=group.metadata) as file:
+            return file.read_row_group(group.index, columns=columns)
 
     def _open(self, path: Path) -> Iterator[RowGroup]:
         with _one_line(path), pq.ParquetFile(path) as file:

@@ -147,6 +147,8 @@ def _check_field(field: FieldSpec) -> None:
             f"field {field.name!r}: size is {field.size}, must be at least {smallest} for encoding "
             f"{field.encoding!r}"
         )
+    if field.min_count < 1:
+        raise ValueError(f"field {field.name!r}: min_count is {field.min_count}, must be positive")
     # A vocabulary's file is named after its table.
     if field.table_name.startswith(".") or any(mark in field.table_name for mark in "/\\"):
         raise ValueError(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dropdrift.data.preparing.statistics import STATISTICS_FILE
 from dropdrift.data.schema import SCHEMA_FILE
 
 
@@ -24,7 +25,8 @@ def new_data_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
             a folder that holds something else than a prepared data set.
     """
     _check_free(out, overwrite)
-    out = out.absolute()
+    # The folder itself, so that a link to it stays one.
+    out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     partial.mkdir()
@@ -47,5 +49,7 @@ def _check_free(out: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise ValueError(f"{out} exists already: choose another folder or give '--overwrite'")
-    if not (out / SCHEMA_FILE).is_file() and not (out.is_dir() and not any(out.iterdir())):
+    # A run has a schema as well, but no statistics.
+    is_prepared = (out / SCHEMA_FILE).is_file() and (out / STATISTICS_FILE).is_file()
+    if not is_prepared and not (out.is_dir() and not any(out.iterdir())):
         raise ValueError(f"{out} holds no prepared data set, so '--overwrite' leaves it alone")

@@ -100,9 +100,16 @@ class _Passes:
         self.bad_rows = BadRows(mode)
 
     def read(self, description: str) -> Iterator[KeyedBatch]:
+        """One pass; ValueError at its end if no row came."""
         self.bad_rows = BadRows(self._mode)
         checked = checked_batches(self._source, self.bad_rows)
-        return keyed_batches(self._bar.track(checked, description), self._source.spec)
+        rows = 0
+        for batch in keyed_batches(self._bar.track(checked, description), self._source.spec):
+            rows += len(batch.keys)
+            yield batch
+        if not rows:
+            aside = f"; rows set aside: {self.bad_rows.count:,}" if self.bad_rows.count else ""
+            raise ValueError(f"data set {self._source.spec.name!r} has no row{aside}")
 
 
 def _cut(spec: DatasetSpec, passes: _Passes) -> TimeSplit:
@@ -133,8 +140,6 @@ def _fit(spec: DatasetSpec, passes: _Passes, cut: TimeSplit, folder: Path) -> En
 
 def _check_parts(spec: DatasetSpec, counts: list[PartCounts], cut: TimeSplit, extent: str) -> None:
     origin = f"data set {spec.name!r}"
-    if not any(count.rows for count in counts):
-        raise ValueError(f"{origin} has no row")
     key = f"column {spec.time!r}" if spec.time else "the position of a row"
     for part, count in zip(PARTS, counts, strict=True):
         if not count.rows:

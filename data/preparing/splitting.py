@@ -55,16 +55,12 @@ def fraction_cut(batches: Iterable[KeyedBatch], split: FractionSplit) -> TimeSpl
 
     Exact up to a million rows, from a sample of a million of them above that. Of rows with one
     key, all go to the later part.
-
-    Raises:
-        ValueError: there is no row.
     """
     reservoir = Reservoir(SAMPLE_SIZE, np.random.default_rng(0))
     for batch in batches:
         reservoir.add(batch.keys)
     keys = reservoir.sorted_sample()
-    if not len(keys):
-        raise ValueError("the source has no row")
+    assert len(keys), "a pass without rows is an error"
     test = max(1, round(len(keys) * split.test))
     validation = max(1, round(len(keys) * split.validation))
     last = len(keys) - 1
