@@ -14,6 +14,9 @@ What the log's columns turn out to mean:
   The time column is ``time_ms`` moved into that day, so that the split is ``date``'s to the row.
 * ``music_id`` is 0 where there is no music.
 
+``recent_clicked`` and ``recent_skipped`` are the last videos that the user was shown before the
+row's ``time_ms``, by whether they were clicked: what a server knows that hears of a click at once.
+
 A log row without a date or a time has no part to belong to: its time is null.
 """
 
@@ -24,13 +27,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dropdrift.data.adaptors.delimited import read_delimited
 from dropdrift.data.adaptors.duplicates import DuplicateFilter
 from dropdrift.data.adaptors.files import require_file, require_header
+from dropdrift.data.adaptors.recent import RecentHistory
 from dropdrift.data.adaptors.side_table import SideTable
+from dropdrift.data.encoding.encoder import encode_users
 from dropdrift.data.quarantine import BadRows
 from dropdrift.data.schema import FieldGroup
 from dropdrift.data.source import DatasetSpec, FieldSpec, TimeSplit
@@ -66,6 +72,8 @@ MISSING_CODES = {
     "music_id": ("0",),
 }
 
+RECENT = 10
+
 _CHINA_MS = 8 * 3_600_000
 _DAY_MS = 86_400_000
 
@@ -97,7 +105,7 @@ class KuaiRandSource:
 
     @property
     def spec(self) -> DatasetSpec:
-        """45 fields, seven labels, first of them ``is_click``, and the split by ``date``."""
+        """47 fields, seven labels, first of them ``is_click``, and the split by ``date``."""
         split = TimeSplit(
             validation_from=_midnight_ms("validation_from", self.validation_from),
             test_from=_midnight_ms("test_from", self.test_from),
@@ -133,12 +141,12 @@ class KuaiRandSource:
             VIDEO_NUMBERS,
             bad_rows,
         )
-        duplicates = DuplicateFilter()
+        duplicates, history = DuplicateFilter(), _History()
         for log in logs:
             for batch in _read(log, LOG_COLUMNS, ("hourmin", "time_ms", *LABELS), bad_rows):
                 rows = batch.take(pa.array(duplicates.new_rows(batch)))
                 if rows.num_rows:
-                    yield _joined(rows, users, videos)
+                    yield _joined(rows, users, videos, history)
 
     def _files(self) -> tuple[Path, list[Path]]:
         inner = self.folder / "data"
@@ -151,12 +159,41 @@ class KuaiRandSource:
         return folder, logs
 
 
+class _History:
+    """The videos that each user was shown before, clicked and skipped."""
+
+    def __init__(self) -> None:
+        self._recent = {1: RecentHistory(RECENT), 0: RecentHistory(RECENT)}
+
+    def add(self, rows: pa.RecordBatch) -> dict[str, pa.Array]:
+        """The two fields of the next rows of the log."""
+        users = encode_users(rows.column("user_id")).to_numpy()
+        times = rows.column("time_ms").cast(pa.float64()).to_numpy(zero_copy_only=False)
+        click = rows.column("is_click").to_numpy(zero_copy_only=False)
+        videos = rows.column("video_id")
+        lists = [
+            self._recent[shown].add(users, times, videos, (click == shown) & np.isfinite(times))
+            for shown in (1, 0)
+        ]
+        return dict(zip(("recent_clicked", "recent_skipped"), lists, strict=True))
+
+
 def _user_fields() -> Iterator[FieldSpec]:
     yield _identifier("user_id", "user")
     for name in USER_CATEGORIES:
         yield _category(name, "user")
     for name in USER_COUNTS:
         yield FieldSpec(name, "numeric", "buckets", size=32, group="user")
+    for name in ("recent_clicked", "recent_skipped"):
+        yield FieldSpec(
+            name,
+            "sequence",
+            "vocabulary",
+            min_count=2,
+            group="user",
+            table="video_id",
+            max_length=RECENT,
+        )
 
 
 def _video_fields() -> Iterator[FieldSpec]:
@@ -205,9 +242,12 @@ def _side_table(
     return SideTable(list(_read(path, columns, numeric, bad_rows)), columns[0], path)
 
 
-def _joined(rows: pa.RecordBatch, users: SideTable, videos: SideTable) -> pa.RecordBatch:
+def _joined(
+    rows: pa.RecordBatch, users: SideTable, videos: SideTable, history: _History
+) -> pa.RecordBatch:
     """The columns of the fields, the labels and the time."""
     columns = {name: rows.column(name) for name in ("user_id", "video_id", "tab", *LABELS)}
+    columns |= history.add(rows)
     columns |= users.lookup(columns["user_id"])
     columns |= videos.lookup(columns["video_id"])
     day = pc.strptime(rows.column("date"), format="%Y%m%d", unit="s", error_is_null=True)

@@ -48,3 +48,59 @@ def recent_values(
     positions = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], lengths)
     listed = sorted_values.take(pa.array(positions))
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), listed)
+
+
+class RecentHistory:
+    """:func:`recent_values` over a stream, with the memory of ``length`` values for each user.
+
+    A row sees the rows of its own batch and of those before that are earlier in time. In a stream
+    that is not in the order of time it may miss some of them, and never sees a later one.
+
+    Args:
+        length: the most that are listed.
+    """
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+        self._users = np.zeros(0, dtype=np.int64)
+        self._times = np.zeros(0, dtype=np.float64)
+        self._values: pa.Array | None = None
+
+    def add(
+        self,
+        users: NDArray[np.int64],
+        times: NDArray[np.float64],
+        values: pa.Array,
+        kept: NDArray[np.bool_],
+    ) -> pa.ListArray:
+        """The lists of the next rows [R]; arguments as for :func:`recent_values`."""
+        remembered = len(self._users)
+        users = np.concatenate([self._users, users])
+        times = np.concatenate([self._times, times])
+        kept = np.concatenate([np.ones(remembered, dtype=np.bool_), kept])
+        if self._values is not None:
+            values = pa.concat_arrays([self._values, values])
+        lists = recent_values(users, times, values, kept, self._length)
+        self._remember(users, times, values, kept)
+        return lists.slice(remembered)
+
+    def _remember(
+        self,
+        users: NDArray[np.int64],
+        times: NDArray[np.float64],
+        values: pa.Array,
+        kept: NDArray[np.bool_],
+    ) -> None:
+        """Keep the newest values of each user."""
+        rows = np.flatnonzero(kept)
+        rows = rows[np.lexsort((times[rows], users[rows]))]
+        user = users[rows]
+        ends = np.flatnonzero(np.append(user[1:] != user[:-1], True)) if len(rows) else rows
+        sizes = np.diff(np.append(-1, ends))
+        from_end = np.repeat(ends, sizes) - np.arange(len(rows))
+        rows = rows[from_end < self._length]
+        self._users, self._times, self._values = (
+            users[rows],
+            times[rows],
+            values.take(pa.array(rows)),
+        )

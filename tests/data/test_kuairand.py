@@ -81,7 +81,7 @@ def test_every_column_of_the_spec_is_in_the_batches(folder: Path) -> None:
     source = KuaiRandSource(folder)
     rows = read(source)
     names = [field.name for field in source.spec.fields]
-    assert len(names) == len(set(names)) == 45
+    assert len(names) == len(set(names)) == 47
     assert set(names) | {*source.spec.labels, source.spec.user, source.spec.time} == set(rows)
 
 
@@ -113,8 +113,25 @@ def test_features_are_joined_and_an_unknown_user_or_video_has_none(folder: Path)
     assert rows["tag"].tolist()[0] == "39,12"
     unknown = rows[rows["user_id"] == "99"].iloc[0]
     for field in KuaiRandSource(folder).spec.fields:
+        if field.kind == "sequence":
+            assert len(unknown[field.name]) == 0
+            continue
         known_from_log = field.name in ("user_id", "video_id", "tab", "hour", "weekday")
         assert pd.isna(unknown[field.name]) != known_from_log, field.name
+
+
+def test_history_is_what_was_shown_before_by_click(folder: Path) -> None:
+    log = folder / "data" / "log_standard_4_22_to_5_08_pure.csv"
+    shown = [(3, NOON, 1), (4, NOON, 0), (4, NOON + 5, 1), (3, NOON + 9, 0), (3, NOON + 7, 1)]
+    rows = [log_row(7, video, 20220503, 1200, time, click=click) for video, time, click in shown]
+    write(log, LOG_HEADER, *rows, log_row(0, 3, 20220503, 1200, NOON + 20))
+    found = read(KuaiRandSource(folder))
+    assert [list(videos) for videos in found["recent_clicked"]] == [
+        [], [], ["3"], ["3", "4", "3"], ["3", "4"], [],
+    ]  # fmt: skip
+    assert [list(videos) for videos in found["recent_skipped"]] == [
+        [], [], ["4"], ["4"], ["4"], [],
+    ]  # fmt: skip
 
 
 def test_derived_context(folder: Path) -> None:
@@ -227,7 +244,7 @@ def test_real_log() -> None:
 def test_real_log_can_be_prepared(tmp_path: Path) -> None:
     source = KuaiRandSource(Path(os.environ["DROPDRIFT_DATASETS"]) / "KuaiRand-Pure")
     schema = prepare(source, tmp_path / "out", progress=False)
-    assert len(schema.fields) == 45
+    assert len(schema.fields) == 47
     missing = {field.name: field.missing_rate for field in schema.fields}
     assert missing["is_live_streamer"] == pytest.approx(0.79, abs=0.02)
     assert 0.01 < missing["music_id"] < 0.04

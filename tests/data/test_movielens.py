@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropdrift.data.adaptors.movielens import MovieLensSource
-from dropdrift.data.adaptors.recent import recent_values
+from dropdrift.data.adaptors.recent import RecentHistory, recent_values
 from dropdrift.data.quarantine import BadRows
 
 RATINGS = (
@@ -94,6 +94,23 @@ def test_recent_values_are_what_a_loop_finds(
     for row, (user, time, _) in enumerate(rows):
         past = [r for r in in_time if rows[r][0] == user and rows[r][1] < time and rows[r][2]]
         assert found[row].as_py() == past[-length:]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=40),
+    st.integers(1, 4),
+    st.integers(1, 15),
+)
+def test_a_stream_has_the_history_of_the_whole(
+    rows: list[tuple[int, bool]], length: int, batch: int
+) -> None:
+    users, kept = (np.array(column) for column in zip(*rows, strict=True))
+    times, values = np.arange(len(rows), dtype=float), pa.array(range(len(rows)))
+    history, lists = RecentHistory(length), []
+    for start in range(0, len(rows), batch):
+        part = slice(start, start + batch)
+        lists += history.add(users[part], times[part], values[part], kept[part]).to_pylist()
+    assert lists == recent_values(users, times, values, kept, length).to_pylist()
 
 
 @pytest.mark.parametrize("given_path", ["ml-1m.zip", "."])
