@@ -30,7 +30,7 @@ class DemoOptions:
 
     out: Path = Path("runs/demo")
     rows: int = 100_000
-    seeds: int = 2
+    seeds: int = 3
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
