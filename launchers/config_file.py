@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import math
+import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
@@ -17,9 +19,11 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
+from dropdrift.data.yaml_file import read_yaml
+
 C = TypeVar("C")
 
-_SCALARS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+_SCALARS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
 
 
 def save_config(config: Any, path: Path) -> None:
@@ -45,14 +49,7 @@ def load_config(config_type: type[C], path: Path) -> C:
 
 def read_options(config_type: type[Any], path: Path) -> dict[str, Any]:
     """The options that the YAML file ``path`` sets, by dotted name; ValueError as above."""
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ValueError(f"{path} does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    raw = read_yaml(path)
     try:
         return _flatten(config_type, {} if raw is None else raw, "")
     except ValueError as error:
@@ -131,15 +128,16 @@ def _convert_scalar(kind: Any, value: Any, name: str) -> Any:
         # YAML 1.1 reads 1e-3, without a point, as text.
         with contextlib.suppress(ValueError, OverflowError):
             value = float(value)
-    # A NaN would pass every "must be positive" of the configurations.
-    if type(value) is kind and value == value:
+    # NaN and infinity would pass every "must be positive" of the configurations.
+    if type(value) is kind and (kind is not float or math.isfinite(value)):
         return value
     raise ValueError(f"{name} is {value!r}, must be {_SCALARS[kind]}")
 
 
 def _flatten(config_type: type[Any], raw: Any, prefix: str) -> dict[str, Any]:
     if not isinstance(raw, dict):
-        raise ValueError(f"{prefix.rstrip('.') or 'the file'} is {raw!r}, must be a mapping")
+        shown = reprlib.repr(raw)
+        raise ValueError(f"{prefix.rstrip('.') or 'the file'} is {shown}, must be a mapping")
     hints = _hints(config_type)
     values: dict[str, Any] = {}
     for key, value in raw.items():

@@ -117,7 +117,12 @@ def _users_mistake(error: ValueError | OSError) -> str | None:
 
 
 def _say(message: str) -> None:
-    """One line on stderr; under torchrun with the rank it comes from."""
+    """One line on stderr; under torchrun with the rank it comes from.
+
+    What a file holds may be in it: nothing that would steer the terminal gets through.
+    """
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     rank = f" rank {os.environ.get('RANK')}" if several else ""
-    print(f"dropdrift{rank}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    line = " ".join(message.split())
+    shown = "".join(sign if sign.isprintable() else "\ufffd" for sign in line)
+    print(f"dropdrift{rank}: {shown}", file=sys.stderr, flush=True)

@@ -59,8 +59,9 @@ def parse_config(
     """
     wants_help = not {"-h", "--help"}.isdisjoint(arguments)
     given = _split([argument for argument in arguments if argument not in ("-h", "--help")])
-    chosen = _one_text("recipe", given.pop("recipe")) if recipe and "recipe" in given else ""
-    values = read_options(config_type, _find_recipe(chosen)) if chosen else {}
+    named = recipe and "recipe" in given
+    chosen = _one_text("recipe", given.pop("recipe")) if named else ""
+    values = read_options(config_type, _find_recipe(chosen)) if named else {}
     if wants_help:
         _print_help(config_type, values, prog, description, recipe)
     overrides = _read_overrides(options_of(config_type), given, prog)
