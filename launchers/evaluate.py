@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dropdrift.launchers.options import load_config, parse_config
-from dropdrift.training.config import EvaluateConfig, TrainConfig
+from dropdrift.launchers.options import parse_config
+from dropdrift.launchers.trained import trained_config
+from dropdrift.training.config import EvaluateConfig
 
 
 def run(arguments: list[str]) -> int:
@@ -14,13 +15,15 @@ def run(arguments: list[str]) -> int:
         prog="dropdrift evaluate",
         description="Evaluate the best checkpoint of a run, on one process or under torchrun.",
     )
-    config = load_config(TrainConfig, options.run / "config.yaml")
+    config = trained_config(options.run)
+    path = options.out or options.run / f"evaluation-{options.part}.json"
     from dropdrift.training.evaluation import evaluate
+    from dropdrift.training.provenance import check_writable
     from dropdrift.training.report import print_comparison
 
+    check_writable(path)
     result = evaluate(options, config)
     if result is not None:
-        path = options.out or options.run / f"evaluation-{options.part}.json"
         result.save(path)
         print_comparison([result])
         print(f"Written to {path}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from dropdrift.launchers.options import load_config, parse_config
-from dropdrift.training.config import PredictConfig, TrainConfig
+from dropdrift.launchers.options import parse_config
+from dropdrift.launchers.trained import trained_config
+from dropdrift.training.config import PredictConfig
 
 if TYPE_CHECKING:
     from dropdrift.data.encoding.encoder import EncodingReport
@@ -20,7 +21,7 @@ def run(arguments: list[str]) -> int:
         prog="dropdrift predict",
         description="Score raw rows with a run; missing columns and unseen ids are answered.",
     )
-    config = load_config(TrainConfig, options.run / "config.yaml")
+    config = trained_config(options.run)
     from dropdrift.training.prediction import predict
 
     report = predict(options, config)

@@ -32,9 +32,12 @@ def run(arguments: list[str]) -> int:
     )
     if not options.results:
         raise ValueError("--results names no file")
+    from dropdrift.training.provenance import check_writable
     from dropdrift.training.report import print_comparison, write_report
     from dropdrift.training.result import EvaluationResult
 
+    if options.out is not None:
+        check_writable(options.out)
     results = [EvaluationResult.load(path) for path in options.results]
     print_comparison(results)
     if options.out is not None:

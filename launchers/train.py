@@ -18,8 +18,8 @@ def run(arguments: list[str]) -> int:
     from dropdrift.training.trainer import train
 
     outcome = train(config)
-    metrics = outcome["validation"]
-    if metrics:  # the first rank has them
+    if outcome is not None:  # the first rank has it
+        metrics = outcome["validation"]
         print(
             f"{config.out}: {outcome['steps']} steps in {outcome['seconds']:.0f} s, "
             f"{outcome['rows_per_second']:,.0f} rows/s; best at step {outcome['best_step']}: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from dropdrift.data.columns import TIME_COLUMN, USER_COLUMN, label_column
+from dropdrift.data.encoding.vocabulary import Vocabulary
 from dropdrift.data.schema import Encoding, Field, Schema, Table
 
 # The first example of a test pays for imports and a busy machine for others: no deadlines.
@@ -30,7 +32,7 @@ def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     The label ``click`` can be learned from the ids that are there. Do not write into the folder.
     """
     folder = tmp_path_factory.mktemp("prepared")
-    schema = _schema()
+    schema = _with_vocabularies(_schema(), folder)
     schema.save(folder)
     generator = np.random.default_rng(7)
     effects = {table.name: generator.normal(size=table.rows) for table in schema.tables}
@@ -74,6 +76,20 @@ def _schema() -> Schema:
         has_user=True,
         has_time=True,
     )
+
+
+def _with_vocabularies(schema: Schema, folder: Path) -> Schema:
+    """Writes a vocabulary for each table that needs one: value i is "v<i>"."""
+    tables = []
+    for table in schema.tables:
+        if table.encoding.kind == "vocabulary":
+            values = [f"v{number}" for number in range(1, table.rows)]
+            vocabulary = Vocabulary(pa.array(values), np.ones(len(values), np.int64))
+            vocabulary.save(folder, table.name)
+            encoding = Encoding("vocabulary", digest=vocabulary.digest)
+            table = dataclasses.replace(table, encoding=encoding)
+        tables.append(table)
+    return dataclasses.replace(schema, tables=tuple(tables))
 
 
 def _random_table(

@@ -9,20 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torchrec.distributed import DistributedModelParallel
 
 from dropdrift.training.optimizers import Optimizers
+from dropdrift.training.provenance import read_json
 
 MARKER = "COMMITTED"
 STATE_FILE = "state.json"
+
+_REMEDY = "remove {} to use another checkpoint"
+_NAME = re.compile(r"step-(\d+)")
 
 
 @dataclass
@@ -59,7 +66,8 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 
 def committed_steps(folder: Path) -> list[int]:
     """Steps of the whole checkpoints in ``folder``, ascending."""
-    return sorted(int(p.parent.name.split("-")[1]) for p in folder.glob(f"step-*/{MARKER}"))
+    names = (_NAME.fullmatch(marker.parent.name) for marker in folder.glob(f"*/{MARKER}"))
+    return sorted(int(name[1]) for name in names if name)
 
 
 def save_checkpoint(
@@ -87,26 +95,39 @@ def save_checkpoint(
 
 
 def read_state(folder: Path, step: int) -> TrainingState:
-    """The state of a checkpoint whose files have been verified.
+    """The state of a checkpoint, its file verified.
 
     Raises:
-        ValueError: a file is not there or is not what was written; the message names it.
+        ValueError: the file is not there or is not what was written; the message names it.
     """
     path = checkpoint_path(folder, step)
-    manifest = json.loads((path / MARKER).read_text())
-    for name, digest in manifest.items():
-        file = path / name
-        if not file.is_file() or _sha256(file) != digest:
-            raise ValueError(
-                f"{file} is {'damaged' if file.is_file() else 'missing'}: remove {path} to use "
-                "the checkpoint before it"
-            )
-    return TrainingState(**json.loads((path / STATE_FILE).read_text()))
+    _verify(path, STATE_FILE, _manifest(path)[STATE_FILE])
+    raw = read_json(path / STATE_FILE)
+    try:
+        return TrainingState(**raw)
+    except TypeError as error:
+        raise ValueError(f"{path / STATE_FILE} is of another version of Dropdrift") from error
+
+
+def verify_checkpoint(folder: Path, step: int) -> None:
+    """Read all files of a checkpoint.
+
+    Raises:
+        ValueError: one is not there or is not what was written; the message names it.
+    """
+    path = checkpoint_path(folder, step)
+    for name, digest in _manifest(path).items():
+        _verify(path, name, digest)
 
 
 def load_weights(folder: Path, step: int, model: DistributedModelParallel) -> None:
-    """Load the weights of a verified checkpoint, whatever ranks and plan it was saved with."""
+    """Load the weights of a verified checkpoint, whatever ranks and plan it was saved with.
+
+    Raises:
+        ValueError: they are those of another model.
+    """
     weights = model.state_dict()
+    _check_fits(checkpoint_path(folder, step), weights)
     load({"model": weights}, checkpoint_id=checkpoint_path(folder, step))
     # load_state_dict renames keys of the dictionary that it is given.
     model.load_state_dict(dict(weights))
@@ -115,9 +136,14 @@ def load_weights(folder: Path, step: int, model: DistributedModelParallel) -> No
 def load_all(
     folder: Path, step: int, model: DistributedModelParallel, optimizers: Optimizers
 ) -> None:
-    """Load weights and optimizer state of a verified checkpoint."""
+    """Load weights and optimizer state of a verified checkpoint.
+
+    Raises:
+        ValueError: they are those of another model.
+    """
     optimizers.make_state()
     tensors = _tensors(model, optimizers)
+    _check_fits(checkpoint_path(folder, step), tensors["model"])
     load(tensors, checkpoint_id=checkpoint_path(folder, step))
     model.load_state_dict(dict(tensors["model"]))
     optimizers.combined.load_state_dict(tensors["optimizer"])
@@ -134,6 +160,37 @@ def prune_checkpoints(folder: Path, keep: int, best_step: int) -> None:
 
 def _tensors(model: DistributedModelParallel, optimizers: Optimizers) -> dict[str, Any]:
     return {"model": model.state_dict(), "optimizer": optimizers.combined.state_dict()}
+
+
+def _manifest(path: Path) -> dict[str, str]:
+    manifest = read_json(path / MARKER)
+    if not isinstance(manifest, dict) or STATE_FILE not in manifest:
+        raise ValueError(f"{path / MARKER} is damaged: {_REMEDY.format(path)}")
+    return manifest
+
+
+def _verify(path: Path, name: str, digest: str) -> None:
+    file = path / name
+    if not file.is_file() or _sha256(file) != digest:
+        problem = "damaged" if file.is_file() else "missing"
+        raise ValueError(f"{file} is {problem}: {_REMEDY.format(path)}")
+
+
+def _check_fits(path: Path, weights: dict[str, Any]) -> None:
+    """Hold the names and shapes of the model's ``weights`` against those of the checkpoint."""
+    metadata = FileSystemReader(path).read_metadata().state_dict_metadata
+    saved = {
+        name.removeprefix("model."): tuple(item.size)
+        for name, item in metadata.items()
+        if name.startswith("model.") and isinstance(item, TensorStorageMetadata)
+    }
+    wanted = {name: tuple(tensor.size()) for name, tensor in weights.items()}
+    for name in sorted(saved.keys() | wanted.keys()):
+        if saved.get(name) != wanted.get(name):
+            raise ValueError(
+                f"{path} is of another model than the run's config.yaml describes: {name} has "
+                f"shape {saved.get(name)} in the one and {wanted.get(name)} in the other"
+            )
 
 
 def _sha256(path: Path) -> str:

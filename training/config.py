@@ -14,6 +14,13 @@ SparseOptimizer = Literal["rowwise_adagrad", "adagrad", "sgd"]
 DecaySchedule = Literal["constant", "linear", "cosine"]
 SelectionMetric = Literal["auc", "uauc", "log_loss"]
 
+# The file of a run's folder that holds its TrainConfig.
+CONFIG_FILE = "config.yaml"
+
+# What torch's generator takes, and thirty years.
+MAX_SEED = 2**63 - 1
+MAX_TIMEOUT = 1e9
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -88,6 +95,9 @@ class LoopConfig:
         for name in ("max_steps", "seed", "validate_every", "patience", "checkpoint_every"):
             if getattr(self, name) < 0:
                 raise ValueError(f"loop.{name} is {getattr(self, name)}, must not be negative")
+        for name, most in (("seed", MAX_SEED), ("timeout", MAX_TIMEOUT)):
+            if getattr(self, name) > most:
+                raise ValueError(f"loop.{name} is {getattr(self, name)}, must be at most {most}")
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,8 @@ class TrainConfig:
     Attributes:
         out: Folder of the run: checkpoints, logs, resolved configuration. A folder that holds a
             run is refused unless it is resumed.
-        resume: Go on from the newest checkpoint in 'out'.
+        resume: Go on from the newest checkpoint in 'out', or begin again where the run was stopped
+            before the first one.
     """
 
     out: Path = Path("runs/train")
@@ -133,6 +144,11 @@ class EvaluateConfig:
     name: str | None = None
     out: Path | None = None
 
+    def __post_init__(self) -> None:
+        _check_positive(self.batch_size)
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"seed is {self.seed}, must be between 0 and {MAX_SEED}")
+
 
 @dataclass(frozen=True)
 class PredictConfig:
@@ -152,3 +168,11 @@ class PredictConfig:
     out: Path
     keep: tuple[str, ...] = ()
     batch_size: int = 4096
+
+    def __post_init__(self) -> None:
+        _check_positive(self.batch_size)
+
+
+def _check_positive(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}, must be positive")

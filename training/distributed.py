@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
+
+T = TypeVar("T")
+
+# What gloo and the store say of a process that is no longer there.
+_LOST = re.compile(r"(closed|reset) by peer|remote server shutdown")
+
+
+class LostRankError(ValueError):
+    """Another rank has ended, and that rank says why."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,9 @@ def process_group(timeout: float) -> Iterator[Ranks]:
 
     Args:
         timeout: seconds after which a collective that does not end is an error.
+
+    Raises:
+        LostRankError: the block waited for a rank that has ended.
     """
     silence_expected_warnings()
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
@@ -59,6 +73,10 @@ def process_group(timeout: float) -> Iterator[Ranks]:
             ranks_per_node=int(os.environ.get("LOCAL_WORLD_SIZE", str(world_size))),
             device=device,
         )
+    except RuntimeError as error:
+        if world_size > 1 and _LOST.search(str(error)):
+            raise LostRankError("another rank has ended: see what it says") from error
+        raise
     finally:
         dist.destroy_process_group()
 
@@ -73,6 +91,28 @@ def silence_expected_warnings() -> None:
         "`broadcast_buffers` is deprecated",
     ):
         warnings.filterwarnings("ignore", message=message, category=FutureWarning)
+
+
+def on_first_rank(action: Callable[[], T]) -> T:
+    """What ``action`` returns on the first rank, on every rank; every rank must call.
+
+    What it raises as a user's mistake is raised on every rank, so that none waits for the first.
+
+    Raises:
+        ValueError: as ``action``.
+        OSError: as ``action``.
+    """
+    outcome: list[Any] = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            outcome[0] = action()
+        except (ValueError, OSError) as error:
+            outcome[1] = error
+    dist.broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    result: T = outcome[0]
+    return result
 
 
 def all_ranks_agree(flag: bool) -> bool:

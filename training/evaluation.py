@@ -9,10 +9,11 @@ from torchrec.distributed import DistributedModelParallel
 
 from dropdrift.data.loading.loader import Cursor, Loader
 from dropdrift.data.schema import Schema
+from dropdrift.models.ranking import task_names
 from dropdrift.training.build import build_model, ranking_model
 from dropdrift.training.checkpoint import load_weights
 from dropdrift.training.config import EvaluateConfig, TrainConfig
-from dropdrift.training.distributed import Ranks, process_group
+from dropdrift.training.distributed import Ranks, on_first_rank, process_group
 from dropdrift.training.metrics import calibration_table, ranking_metrics
 from dropdrift.training.progress import progress_bar, track_batches
 from dropdrift.training.provenance import provenance
@@ -38,13 +39,12 @@ def evaluate(
     Raises:
         ValueError: no checkpoint, data of another schema, or labels of one class alone.
     """
-    run = RunFolder(options.run)
     schema = Schema.load(options.run)
     data = options.data or config.data.path
+    if not data.is_dir():
+        raise ValueError(f"{data} is not there: give --data, the folder of the prepared data")
     check_same_schema(schema, data)
     with process_group(config.loop.timeout) as ranks:
-        model = restore_model(run, schema, config, ranks)
-        scenarios = [COMPLETE, *(robustness_scenarios(schema) if options.robustness else ())]
         loading = dataclasses.replace(config.data, batch_size=options.batch_size)
         loader = Loader(
             data,
@@ -55,6 +55,10 @@ def evaluate(
             world_size=ranks.world_size,
             training=False,
         )
+        for task in task_names(schema, config.model):
+            loader.check_label(task)
+        model = restore_model(RunFolder(options.run), schema, config, ranks)
+        scenarios = [COMPLETE, *(robustness_scenarios(schema) if options.robustness else ())]
         with progress_bar(show_progress and ranks.is_first) as progress:
             batches = track_batches(
                 progress, loader.batches(Cursor()), loader.steps_per_epoch, ranks.world_size
@@ -77,8 +81,12 @@ def evaluate(
 def restore_model(
     run: RunFolder, schema: Schema, config: TrainConfig, ranks: Ranks
 ) -> DistributedModelParallel:
-    """The model of a run's best checkpoint, on any ranks."""
-    step = run.best_step()
+    """The model of a run's best checkpoint, on any ranks.
+
+    Raises:
+        ValueError: there is none, it is damaged, or it is not of this schema or configuration.
+    """
+    step = on_first_rank(lambda: run.best_step(schema))
     model = build_model(schema, config, ranks)
     load_weights(run.checkpoints, step, model)
     return model
@@ -89,15 +97,19 @@ def check_same_schema(schema: Schema, data: Path) -> None:
     other = Schema.load(data)
     if schema.fingerprint() == other.fingerprint():
         return
+    mistake = f"{data} is not what the model was trained for: it differs in"
     for what in ("fields", "tables", "labels"):
         theirs = getattr(other, what)
         for item in getattr(schema, what):
             if item not in theirs:
-                raise ValueError(
-                    f"{data} is not what the model was trained for: it differs in {what[:-1]} "
-                    f"{getattr(item, 'name', item)!r}"
-                )
-    raise ValueError(f"{data} is not what the model was trained for: its schema has more to it")
+                raise ValueError(f"{mistake} {what[:-1]} {getattr(item, 'name', item)!r}")
+    for what in ("name", "has_user", "has_time"):
+        if getattr(schema, what) != getattr(other, what):
+            raise ValueError(
+                f"{mistake} {what}, which is {getattr(other, what)!r} and should be "
+                f"{getattr(schema, what)!r}"
+            )
+    raise ValueError(f"{mistake} the order of fields, tables or labels, or has more of them")
 
 
 def _task_results(

@@ -18,11 +18,14 @@ from dropdrift.training.config import PredictConfig, TrainConfig
 from dropdrift.training.distributed import Ranks, process_group
 from dropdrift.training.evaluation import restore_model
 from dropdrift.training.progress import progress_bar
+from dropdrift.training.provenance import check_writable
 from dropdrift.training.run_folder import RunFolder
 from dropdrift.training.scenarios import COMPLETE
 from dropdrift.training.scoring import score_batches
 
 READ_ROWS = 65_536
+# What the names of the output's columns begin with.
+SCORE = "score:"
 
 
 def predict(
@@ -36,8 +39,8 @@ def predict(
         What was missing or unknown in the source, by field.
 
     Raises:
-        ValueError: the source is no Parquet or has none of the fields, a kept column is not there,
-            the output exists, or there are several ranks.
+        ValueError: the source is no Parquet, has none of the fields or one of a wrong type, a kept
+            column is not there, the output exists, or there are several ranks.
     """
     source = _open(options)
     encoder = Encoder.load(options.run)
@@ -54,7 +57,7 @@ def predict(
         with progress_bar(show_progress) as progress:
             bar = progress.add_task("predict", total=source.metadata.num_rows)
             writer: pq.ParquetWriter | None = None
-            for rows in source.iter_batches(READ_ROWS):
+            for rows in _batches(source, options.source):
                 scored = _scored(rows, encoder, report, model, options, ranks)
                 writer = writer or pq.ParquetWriter(partial, scored.schema)
                 writer.write_table(scored)
@@ -73,37 +76,60 @@ def _scored(
     ranks: Ranks,
 ) -> pa.Table:
     """The kept columns of ``rows`` and their scores."""
-    encoded = encoder.encode(rows, report)
+    try:
+        encoded = encoder.encode(rows, report)
+    except ValueError as error:
+        raise ValueError(f"{options.source}: {error}") from error
     block = ColumnBlock.from_table(encoded, encoder.schema, options.source, require_targets=False)
     scores = score_batches(model, block.batches(options.batch_size), [COMPLETE], ranks)
     assert scores is not None
     probabilities = torch.sigmoid(torch.from_numpy(scores.logits[0])).numpy()
     columns = {name: rows.column(name) for name in options.keep}
     for index, task in enumerate(ranking_model(model).tasks):
-        columns[f"score:{task}"] = pa.array(probabilities[:, index])
+        columns[f"{SCORE}{task}"] = pa.array(probabilities[:, index])
     return pa.table(columns)
 
 
 def _open(options: PredictConfig) -> pq.ParquetFile:
     if options.out.exists():
         raise ValueError(f"{options.out} exists: choose another --out")
-    try:
+    check_writable(options.out)
+    if not options.source.is_file():
+        raise ValueError(f"{options.source} does not exist or is no file")
+    with _reading(options.source):
         source = pq.ParquetFile(options.source)
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{options.source} cannot be read as Parquet: {reason}") from error
     if not source.metadata.num_rows:
         raise ValueError(f"{options.source} holds no rows")
+    names = source.schema_arrow.names
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{options.source} has the column {name!r} more than once")
     for name in options.keep:
-        if name not in source.schema_arrow.names:
+        if name not in names:
             raise ValueError(f"{options.source} has no column {name!r} to keep")
+        if name.startswith(SCORE):
+            raise ValueError(f"--keep {name}: columns that begin with {SCORE!r} are written anew")
     return source
+
+
+def _batches(source: pq.ParquetFile, path: Path) -> Iterator[pa.RecordBatch]:
+    with _reading(path):
+        yield from source.iter_batches(READ_ROWS)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn an error of the Parquet reader into a ValueError of one line that names the file."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} cannot be read as Parquet: {reason}") from error
 
 
 @contextmanager
 def _written(path: Path) -> Iterator[Path]:
     """A path to write to, renamed to ``path`` if all goes well and removed if not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial

@@ -13,6 +13,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
@@ -80,6 +81,38 @@ def write_result(path: Path, payload: Any) -> None:
     """
     text = json.dumps(plain(payload), indent=2, ensure_ascii=False, allow_nan=False)
     write_whole(path, text + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of the JSON file ``path``.
+
+    Raises:
+        ValueError: it is not there or is no JSON; the line names it.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist or is no file")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # ValueError: also no UTF-8
+        raise ValueError(f"{path}: not valid JSON: {error}") from error
+
+
+def check_writable(path: Path) -> None:
+    """Make sure, before the work, that its result can be written to ``path``.
+
+    Folders on the way are made.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a file to write")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from dropdrift.training.metrics import CalibrationBucket, RankingMetrics
-from dropdrift.training.provenance import plain, write_result
+from dropdrift.training.provenance import plain, read_json, write_result
 
 KIND = "evaluation"
 
@@ -87,13 +86,18 @@ class EvaluationResult:
         if kind != KIND:
             raise ValueError(f"kind is {kind!r}, must be {KIND!r}: this is no evaluation's result")
         tasks = _mapping(_item(top, "tasks"), "tasks")
+        if not tasks:
+            raise ValueError("tasks is empty, must hold the results of a label")
         rates = _mapping(_item(top, "missing_rate"), "missing_rate")
+        provenance = _mapping(_item(top, "provenance"), "provenance")
+        if provenance.get("seed") is not None:
+            _number(provenance, "seed", int, "provenance")
         return EvaluationResult(
             name=_text(top, "name"),
             part=_text(top, "part"),
             tasks={label: _task(task, f"tasks.{label}") for label, task in tasks.items()},
             missing_rate={field: _number(rates, field, float, "missing_rate") for field in rates},
-            provenance=_mapping(_item(top, "provenance"), "provenance"),
+            provenance=provenance,
         )
 
     def save(self, path: Path) -> None:
@@ -107,18 +111,20 @@ class EvaluationResult:
         Raises:
             ValueError: it is not there, is no JSON or lacks a key; names the file and the key.
         """
-        if not path.is_file():
-            raise ValueError(f"{path} does not exist: is it what 'dropdrift evaluate' wrote?")
+        raw = read_json(path)
         try:
-            return EvaluationResult.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except ValueError as error:  # also what json and the decoding of UTF-8 raise
+            return EvaluationResult.from_dict(raw)
+        except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
 
 def _task(raw: Any, where: str) -> TaskResult:
     task = _mapping(raw, where)
+    complete = _numbers(RankingMetrics, _item(task, "complete", where), f"{where}.complete")
+    if complete.rows < 1:
+        raise ValueError(f"{where}.complete.rows is {complete.rows}, must be positive")
     return TaskResult(
-        complete=_numbers(RankingMetrics, _item(task, "complete", where), f"{where}.complete"),
+        complete=complete,
         calibration_table=tuple(
             _numbers(CalibrationBucket, bucket, f"{where}.calibration_table[{i}]")
             for i, bucket in enumerate(_list(task, "calibration_table", where))

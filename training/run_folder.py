@@ -1,7 +1,8 @@
 """The folder of a run: everything needed to evaluate, serve or resume it, and nothing else.
 
 ```
-config.yaml  schema.yaml  vocabularies/  provenance.json    what was trained on what
+schema.yaml  vocabularies/  provenance.json                 what was trained on what
+config.yaml                                                 written after these: a run has begun
 log.jsonl  tensorboard/                                     how it went
 checkpoints/step-N/                                         weights
 result.json                                                 written last: the run is complete
@@ -17,17 +18,26 @@ from typing import Any
 
 import yaml
 
+from dropdrift.data.encoding.vocabulary import VOCABULARY_FOLDER, load_vocabularies
 from dropdrift.data.schema import SCHEMA_FILE, Schema
+from dropdrift.data.yaml_file import read_yaml
 from dropdrift.training.checkpoint import (
     TrainingState,
     committed_steps,
     read_state,
+    verify_checkpoint,
 )
-from dropdrift.training.config import TrainConfig
-from dropdrift.training.provenance import plain, provenance, write_result
+from dropdrift.training.config import CONFIG_FILE, TrainConfig
+from dropdrift.training.provenance import (
+    plain,
+    provenance,
+    read_json,
+    write_result,
+    write_whole,
+)
 
-CONFIG_FILE = "config.yaml"
-VOCABULARIES = "vocabularies"
+# What may differ where a run is resumed: it decides nothing about the weights.
+FREE_OPTIONS = ("out", "resume", "data.path", "data.prefetch", "loop.timeout")
 
 
 class RunFolder:
@@ -41,40 +51,60 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
         self.result_file = path / "result.json"
 
-    def create(self, config: TrainConfig) -> None:
-        """Make the folder of a new run, with its configuration, schema and vocabularies.
+    def new_state(self, config: TrainConfig, schema: Schema) -> TrainingState:
+        """The state of a run that may begin in this folder.
 
         Raises:
-            ValueError: there is something in it already.
+            ValueError: there is something in the folder, or the data lacks a vocabulary, which
+                would show only when the model serves.
         """
         if self.path.exists() and any(self.path.iterdir()):
+            begun = self.config_file.is_file()
             raise ValueError(
-                f"{self.path} is not empty: choose another --out, or go on with --resume"
+                f"{self.path} {'holds a run' if begun else 'is not empty'}: choose another --out"
+                f"{', or go on with --resume' if begun else ''}"
             )
+        load_vocabularies(config.data.path, schema)
+        return TrainingState(schema=schema.fingerprint())
+
+    def create(self, config: TrainConfig) -> None:
+        """Make the folder of a new run, with its configuration, schema and vocabularies."""
         self.checkpoints.mkdir(parents=True)
-        text = yaml.safe_dump(plain(config), sort_keys=False)
-        self.config_file.write_text(text, encoding="utf-8")
         shutil.copy(config.data.path / SCHEMA_FILE, self.path)
-        if (config.data.path / VOCABULARIES).is_dir():
-            shutil.copytree(config.data.path / VOCABULARIES, self.path / VOCABULARIES)
+        vocabularies = config.data.path / VOCABULARY_FOLDER
+        if vocabularies.is_dir():
+            shutil.copytree(vocabularies, self.path / VOCABULARY_FOLDER)
         write_result(self.path / "provenance.json", provenance(config, config.loop.seed))
+        write_whole(self.config_file, yaml.safe_dump(plain(config), sort_keys=False))
 
     def resumable_state(self, config: TrainConfig, schema: Schema) -> TrainingState:
         """The state of the newest checkpoint, if ``config`` may go on from it.
 
+        A run that was stopped before its first checkpoint begins again.
+
         Raises:
-            ValueError: there is no checkpoint, it is damaged, or options or data have changed.
+            ValueError: there is no run, its checkpoint is damaged, or options or data have changed.
         """
-        steps = committed_steps(self.checkpoints)
-        if not steps or not self.config_file.is_file():
-            raise ValueError(f"{self.path} holds no checkpoint to resume from")
-        saved = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+        if not self.config_file.is_file():
+            raise ValueError(
+                f"{self.path} holds no checkpoint to resume from and no run: leave --resume out"
+            )
+        saved = read_yaml(self.config_file)
+        if not isinstance(saved, dict):
+            raise ValueError(f"{self.config_file} is damaged: it holds no options")
         for option, was, now in _differences(saved, plain(config)):
-            if option not in ("out", "resume", "data.path", "data.prefetch", "loop.timeout"):
+            if option not in FREE_OPTIONS:
                 raise ValueError(
                     f"cannot resume {self.path}: --{option} was {was}, and is now {now}"
                 )
-        state = read_state(self.checkpoints, steps[-1])
+        steps = committed_steps(self.checkpoints)
+        if steps:
+            verify_checkpoint(self.checkpoints, steps[-1])
+            state = read_state(self.checkpoints, steps[-1])
+        elif self.is_complete():
+            raise ValueError(f"{self.path} has ended and its checkpoints are gone: remove it")
+        else:
+            state = TrainingState(schema=Schema.load(self.path).fingerprint())
         if state.schema != schema.fingerprint():
             raise ValueError(
                 f"cannot resume {self.path}: the schema of {config.data.path} is not the one that "
@@ -82,17 +112,26 @@ class RunFolder:
             )
         return state
 
-    def best_step(self) -> int:
-        """Step of the checkpoint to use: the best by validation.
+    def best_step(self, schema: Schema) -> int:
+        """Step of the checkpoint to use, verified: the best by validation.
 
         Raises:
-            ValueError: the run has no committed checkpoint.
+            ValueError: the run has no committed checkpoint, it is damaged, or was trained with
+                another schema.
         """
         steps = committed_steps(self.checkpoints)
         if not steps:
             raise ValueError(f"{self.checkpoints} holds no whole checkpoint: has training begun?")
-        best = read_state(self.checkpoints, steps[-1]).best_step
-        return best if best in steps else steps[-1]
+        newest = read_state(self.checkpoints, steps[-1])
+        if newest.schema != schema.fingerprint():
+            raise ValueError(f"{self.path / SCHEMA_FILE} is not what the run was trained with")
+        best = newest.best_step if newest.best_step in steps else steps[-1]
+        verify_checkpoint(self.checkpoints, best)
+        return best
+
+    def outcome(self) -> Any:
+        """What :meth:`write_outcome` wrote; ValueError where the file is damaged."""
+        return read_json(self.result_file)
 
     def write_outcome(self, outcome: dict[str, Any]) -> None:
         """Write ``result.json``."""
@@ -103,11 +142,19 @@ class RunFolder:
         return self.result_file.is_file()
 
     def trim_log(self, step: int) -> None:
-        """Drop the entries after ``step``, which a resumed run writes again."""
+        """Drop the entries after ``step``, which a resumed run writes again, and broken ones."""
         if self.log_file.is_file():
-            lines = self.log_file.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
-            self.log_file.write_text("".join(kept), encoding="utf-8")
+            lines = self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
+            kept = [f"{line}\n" for line in lines if _step_of(line) <= step]
+            write_whole(self.log_file, "".join(kept))
+
+
+def _step_of(line: str) -> float:
+    """The step of an entry of the log; infinity for half a line, as an interruption leaves it."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return float("inf")
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:

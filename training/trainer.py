@@ -16,6 +16,7 @@ from dropdrift.data.batch import Batch
 from dropdrift.data.loading.loader import Cursor, Loader
 from dropdrift.data.loading.prefetch import prefetch
 from dropdrift.data.schema import Schema
+from dropdrift.models.ranking import task_names
 from dropdrift.training.build import build_model, ranking_model
 from dropdrift.training.checkpoint import (
     TrainingState,
@@ -24,7 +25,7 @@ from dropdrift.training.checkpoint import (
     save_checkpoint,
 )
 from dropdrift.training.config import TrainConfig
-from dropdrift.training.distributed import Ranks, process_group
+from dropdrift.training.distributed import Ranks, on_first_rank, process_group
 from dropdrift.training.log import RunLog
 from dropdrift.training.metrics import RankingMetrics, ranking_metrics
 from dropdrift.training.optimizers import Optimizers
@@ -32,16 +33,17 @@ from dropdrift.training.pipeline import GuardedPipeline
 from dropdrift.training.progress import progress_bar
 from dropdrift.training.run_folder import RunFolder
 from dropdrift.training.scenarios import COMPLETE
-from dropdrift.training.scoring import score_batches
+from dropdrift.training.scoring import Scores, score_batches
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def train(config: TrainConfig, *, show_progress: bool = True) -> dict[str, Any]:
+def train(config: TrainConfig, *, show_progress: bool = True) -> dict[str, Any] | None:
     """Train a model into ``config.out``.
 
     Returns:
-        The outcome that ``result.json`` holds: steps, seconds, rows per second, best validation.
+        On the first rank the outcome that ``result.json`` holds: steps, seconds, rows per second,
+        best validation. None on the others.
 
     Raises:
         ValueError: a mistake in options or data, or a loss that is not finite.
@@ -49,14 +51,13 @@ def train(config: TrainConfig, *, show_progress: bool = True) -> dict[str, Any]:
     schema = Schema.load(config.data.path)
     with process_group(config.loop.timeout) as ranks:
         run = RunFolder(config.out)
-        if config.resume:
-            state = run.resumable_state(config, schema)
-        else:
-            state = TrainingState(schema=schema.fingerprint())
+        first_state = run.resumable_state if config.resume else run.new_state
+        state = on_first_rank(lambda: first_state(config, schema))
+        if config.resume and on_first_rank(run.is_complete):
+            return run.outcome() if ranks.is_first else None
         trainer = Trainer(config, schema, ranks, run, state)
-        if ranks.is_first and not config.resume:
-            run.create(config)
-        dist.barrier()
+        if not config.resume:
+            on_first_rank(lambda: run.create(config))
         return trainer.fit(show_progress and ranks.is_first)
 
 
@@ -88,6 +89,10 @@ class Trainer:
             )
         self.training_data = self._loader("train")
         self.validation_data = self._loader("validation")
+        tasks = task_names(schema, config.model)
+        for task in tasks:
+            self.training_data.check_label(task)
+        self.validation_data.check_label(tasks[0])
         self.steps_per_epoch = self.training_data.steps_per_epoch
         self.total_steps = config.loop.epochs * self.steps_per_epoch
         if config.loop.max_steps:
@@ -101,17 +106,19 @@ class Trainer:
         self._summed_steps = 0
         if state.step:
             load_all(run.checkpoints, state.step, self.model, self.optimizers)
-            run.trim_log(state.step)
 
-    def fit(self, show_progress: bool) -> dict[str, Any]:
+    def fit(self, show_progress: bool) -> dict[str, Any] | None:
         """Train until the last step or until validation stops improving."""
         first_step, started = self.state.step, time.monotonic()
         with progress_bar(show_progress) as progress:
             if self.ranks.is_first:
+                self.run.trim_log(first_step)
                 with RunLog(self.run.log_file, self.run.tensorboard, first_step) as log:
                     self._epochs(progress, log)
             else:
                 self._epochs(progress, None)
+        if not self.ranks.is_first:
+            return None
         seconds = time.monotonic() - started
         rows = (self.state.step - first_step) * self.config.data.batch_size
         outcome = {
@@ -121,8 +128,7 @@ class Trainer:
             "rows_per_second": round(rows / max(seconds, 1e-9), 1),
             "validation": self.state.best_metrics,
         }
-        if self.ranks.is_first:
-            self.run.write_outcome(outcome)
+        self.run.write_outcome(outcome)
         return outcome
 
     def _epochs(self, progress: Progress, log: RunLog | None) -> None:
@@ -194,27 +200,33 @@ class Trainer:
     def _validate(self, log: RunLog | None) -> None:
         """Measure the validation part, remember whether it is the best, and save."""
         self.pipeline.detach()
-        task = ranking_model(self.model).tasks[0]
         scores = score_batches(
             self.model, self.validation_data.batches(Cursor()), [COMPLETE], self.ranks
         )
-        metrics: RankingMetrics | None = None
-        value = torch.zeros(1, dtype=torch.float64, device=self.ranks.device)
-        if scores is not None:
-            metrics = ranking_metrics(
-                scores.logits[0, :, 0],
-                scores.labels[:, 0],
-                scores.users if self.schema.has_user else None,
-                f"label {task!r} of the validation part",
-            )
-            value[0] = getattr(metrics, self.config.loop.select_by)
-            if log is not None:
-                log.write("validation", self.state.step, asdict(metrics))
-        dist.broadcast(value, 0)
-        self._remember(float(value), metrics)
+        metrics = on_first_rank(lambda: self._metrics(scores))
+        if log is not None:
+            log.write("validation", self.state.step, asdict(metrics))
+        self._remember(metrics)
         self._save()
 
-    def _remember(self, value: float, metrics: RankingMetrics | None) -> None:
+    def _metrics(self, scores: Scores | None) -> RankingMetrics:
+        """Of the first task; ValueError where they cannot be had or tell nothing."""
+        assert scores is not None, "called on the first rank, which has the scores"
+        metrics = ranking_metrics(
+            scores.logits[0, :, 0],
+            scores.labels[:, 0],
+            scores.users if self.schema.has_user else None,
+            f"label {ranking_model(self.model).tasks[0]!r} of the validation part",
+        )
+        if self.config.loop.select_by == "uauc" and not metrics.users_counted:
+            raise ValueError(
+                "loop.select_by is 'uauc', but no user of the validation part has rows of both "
+                "classes: choose 'auc'"
+            )
+        return metrics
+
+    def _remember(self, metrics: RankingMetrics) -> None:
+        value = getattr(metrics, self.config.loop.select_by)
         lower_is_better = self.config.loop.select_by == "log_loss"
         improved = (
             value < self.state.best_value if lower_is_better else value > self.state.best_value
@@ -222,7 +234,7 @@ class Trainer:
         if improved or self.state.best_step < 0:
             self.state.best_step, self.state.best_value = self.state.step, value
             self.state.bad_validations = 0
-            self.state.best_metrics = {} if metrics is None else asdict(metrics)
+            self.state.best_metrics = asdict(metrics)
         else:
             self.state.bad_validations += 1
 
