@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dropdrift.launchers.options import parse_config
 from dropdrift.launchers.prepare import SyntheticOptions, prepare_source
-from dropdrift.training.config import EvaluateConfig, TrainConfig
+from dropdrift.training.config import CONFIG_FILE, EvaluateConfig, TrainConfig
 
 if TYPE_CHECKING:
     from dropdrift.training.result import EvaluationResult
@@ -48,10 +48,10 @@ def run(arguments: list[str]) -> int:
     from dropdrift.data.synthetic import SyntheticSource
     from dropdrift.training.report import print_comparison, write_report
 
-    for folder in ("data", *MODELS):
-        shutil.rmtree(options.out / folder, ignore_errors=True)
-    data = SyntheticOptions(out=options.out / "data", rows=options.rows)
+    data = SyntheticOptions(out=options.out / "data", rows=options.rows, overwrite=True)
     source = SyntheticSource(data.rows, data.seed, data.users, data.songs, data.days, data.width)
+    for model in MODELS:
+        _remove_runs(options.out / model)
     prepare_source(source, data)
     results = [
         _train_and_evaluate(model, seed, options.out)
@@ -66,6 +66,15 @@ def run(arguments: list[str]) -> int:
         f"Plots: {options.out / 'report.html'}"
     )
     return 0
+
+
+def _remove_runs(folder: Path) -> None:
+    """Remove an earlier demonstration's runs of one model; ValueError if that is not all."""
+    if folder.exists():
+        for run in folder.iterdir():
+            if not (run / CONFIG_FILE).is_file():
+                raise ValueError(f"{run} is no run of a demonstration: choose another --out")
+        shutil.rmtree(folder)
 
 
 def _train_and_evaluate(model: str, seed: int, out: Path) -> EvaluationResult:

@@ -62,7 +62,7 @@ class RunFolder:
             begun = self.config_file.is_file()
             raise ValueError(
                 f"{self.path} {'holds a run' if begun else 'is not empty'}: choose another --out"
-                f"{', or go on with --resume' if begun else ''}"
+                f"{', go on with --resume, or remove it' if begun else ''}"
             )
         load_vocabularies(config.data.path, schema)
         return TrainingState(schema=schema.fingerprint())

@@ -82,17 +82,9 @@ class Trainer:
     ) -> None:
         self.config, self.schema, self.ranks = config, schema, ranks
         self.run, self.state = run, state
-        if config.loop.select_by == "uauc" and not schema.has_user:
-            raise ValueError(
-                f"loop.select_by is 'uauc', but {config.data.path} does not say whose rows are "
-                "whose: choose 'auc', or prepare the data with a user column"
-            )
         self.training_data = self._loader("train")
         self.validation_data = self._loader("validation")
-        tasks = task_names(schema, config.model)
-        for task in tasks:
-            self.training_data.check_label(task)
-        self.validation_data.check_label(tasks[0])
+        self._check_labels()
         self.steps_per_epoch = self.training_data.steps_per_epoch
         self.total_steps = config.loop.epochs * self.steps_per_epoch
         if config.loop.max_steps:
@@ -106,6 +98,18 @@ class Trainer:
         self._summed_steps = 0
         if state.step:
             load_all(run.checkpoints, state.step, self.model, self.optimizers)
+
+    def _check_labels(self) -> None:
+        """ValueError where the data cannot train the tasks or choose the best checkpoint."""
+        if self.config.loop.select_by == "uauc" and not self.schema.has_user:
+            raise ValueError(
+                f"loop.select_by is 'uauc', but {self.config.data.path} does not say whose rows "
+                "are whose: choose 'auc', or prepare the data with a user column"
+            )
+        tasks = task_names(self.schema, self.config.model)
+        for task in tasks:
+            self.training_data.check_label(task)
+        self.validation_data.check_label(tasks[0])
 
     def fit(self, show_progress: bool) -> dict[str, Any] | None:
         """Train until the last step or until validation stops improving."""
