@@ -53,5 +53,6 @@ def _check_free(out: Path, overwrite: bool) -> None:
     is_prepared = (out / SCHEMA_FILE).is_file() and (out / STATISTICS_FILE).is_file()
     if not is_prepared and not (out.is_dir() and not any(out.iterdir())):
         raise ValueError(
-            f"{out} holds no prepared data set, so '--overwrite' leaves it alone: choose another folder"
+            f"{out} holds no prepared data set, so '--overwrite' leaves it alone: "
+            "choose another folder"
         )
