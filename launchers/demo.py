@@ -93,7 +93,7 @@ def _train_and_evaluate(model: str, seed: int, out: Path) -> EvaluationResult:
     config = dataclasses.replace(recipe, out=run_folder)
     print(f"{model}, seed {seed}: training, then scoring the test part")
     train(config)
-    result = evaluate(EvaluateConfig(run=run_folder, name=model), config)
+    result = evaluate(EvaluateConfig(run_folder=run_folder, name=model), config)
     assert result is not None, "the demonstration runs on one process"
     result.save(run_folder / "evaluation-test.json")
     return result

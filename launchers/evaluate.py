@@ -15,8 +15,8 @@ def run(arguments: list[str]) -> int:
         prog="dropdrift evaluate",
         description="Evaluate the best checkpoint of a run, on one process or under torchrun.",
     )
-    config = trained_config(options.run)
-    path = options.out or options.run / f"evaluation-{options.part}.json"
+    config = trained_config(options.run_folder)
+    path = options.out or options.run_folder / f"evaluation-{options.part}.json"
     from dropdrift.training.evaluation import evaluate
     from dropdrift.training.provenance import check_writable
     from dropdrift.training.report import print_comparison

@@ -21,7 +21,7 @@ def run(arguments: list[str]) -> int:
         prog="dropdrift predict",
         description="Score raw rows with a run; missing columns and unseen ids are answered.",
     )
-    config = trained_config(options.run)
+    config = trained_config(options.run_folder)
     from dropdrift.training.prediction import predict
 
     report = predict(options, config)

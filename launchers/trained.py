@@ -17,7 +17,7 @@ def trained_config(run: Path) -> TrainConfig:
     path = run / CONFIG_FILE
     if not path.is_file():
         raise ValueError(
-            f"--run {run} holds no run, which has a {CONFIG_FILE}: give the --out of "
+            f"--run-folder {run} holds no run, which has a {CONFIG_FILE}: give the --out of "
             "'dropdrift train'"
         )
     return load_config(TrainConfig, path)

@@ -125,7 +125,7 @@ class EvaluateConfig:
     """What to evaluate, and on what.
 
     Attributes:
-        run: Folder of a run.
+        run_folder: Folder of a run.
         data: Folder of the prepared data; none: where the run was trained.
         part: Part to evaluate: train, validation or test.
         robustness: Also measure with fields dropped: shares of 10 to 90%, each side, all ids.
@@ -135,7 +135,7 @@ class EvaluateConfig:
         out: JSON file to write; none: evaluation-PART.json in the run's folder.
     """
 
-    run: Path
+    run_folder: Path
     data: Path | None = None
     part: Literal["train", "validation", "test"] = "test"
     robustness: bool = True
@@ -155,7 +155,7 @@ class PredictConfig:
     """What to score, and with what.
 
     Attributes:
-        run: Folder of a run.
+        run_folder: Folder of a run.
         source: Parquet file of raw rows, its columns named as the fields; columns that are not
             there are missing features.
         out: Parquet file to write: one row for each of the source's, in order.
@@ -163,7 +163,7 @@ class PredictConfig:
         batch_size: Rows scored at once.
     """
 
-    run: Path
+    run_folder: Path
     source: Path
     out: Path
     keep: tuple[str, ...] = ()

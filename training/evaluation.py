@@ -39,7 +39,7 @@ def evaluate(
     Raises:
         ValueError: no checkpoint, data of another schema, or labels of one class alone.
     """
-    schema = Schema.load(options.run)
+    schema = Schema.load(options.run_folder)
     data = options.data or config.data.path
     if not data.is_dir():
         raise ValueError(f"{data} is not there: give --data, the folder of the prepared data")
@@ -57,7 +57,7 @@ def evaluate(
         )
         for task in task_names(schema, config.model):
             loader.check_label(task)
-        model = restore_model(RunFolder(options.run), schema, config, ranks)
+        model = restore_model(RunFolder(options.run_folder), schema, config, ranks)
         scenarios = [COMPLETE, *(robustness_scenarios(schema) if options.robustness else ())]
         with progress_bar(show_progress and ranks.is_first) as progress:
             batches = track_batches(
@@ -67,7 +67,7 @@ def evaluate(
         if scores is None:
             return None
         return EvaluationResult(
-            name=options.name or options.run.resolve().name,
+            name=options.name or options.run_folder.resolve().name,
             part=options.part,
             tasks=_task_results(ranking_model(model).tasks, schema, scores, scenarios, options),
             missing_rate={

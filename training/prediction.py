@@ -43,7 +43,7 @@ def predict(
             column is not there, the output exists, or there are several ranks.
     """
     source = _open(options)
-    encoder = Encoder.load(options.run)
+    encoder = Encoder.load(options.run_folder)
     if not set(source.schema_arrow.names) & set(encoder.schema.field_names):
         raise ValueError(
             f"{options.source} has none of the model's fields as a column; they are "
@@ -53,7 +53,7 @@ def predict(
     with process_group(config.loop.timeout) as ranks, _written(options.out) as partial:
         if ranks.world_size > 1:
             raise ValueError("predict runs on one process; split the source to use several")
-        model = restore_model(RunFolder(options.run), encoder.schema, config, ranks)
+        model = restore_model(RunFolder(options.run_folder), encoder.schema, config, ranks)
         with progress_bar(show_progress) as progress:
             bar = progress.add_task("predict", total=source.metadata.num_rows)
             writer: pq.ParquetWriter | None = None

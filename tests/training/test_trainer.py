@@ -159,7 +159,7 @@ def test_loss_that_is_not_finite_stops_before_any_table_is_changed(config):
 
 def test_evaluation_of_a_run(config, prepared_folder):
     outcome = train(config, show_progress=False)
-    options = EvaluateConfig(run=config.out, part="validation", batch_size=400)
+    options = EvaluateConfig(run_folder=config.out, part="validation", batch_size=400)
     result = evaluate(options, config, show_progress=False)
     assert result is not None
     task = result.tasks["click"]
@@ -213,14 +213,14 @@ class TestMistakes:
         content[len(content) // 2] ^= 1
         file.write_bytes(content)
         with pytest.raises(ValueError, match=f"{file.name} is damaged"):
-            evaluate(EvaluateConfig(run=config.out), config, show_progress=False)
+            evaluate(EvaluateConfig(run_folder=config.out), config, show_progress=False)
 
     def test_uncommitted_checkpoint_is_none(self, config):
         loop = dataclasses.replace(config.loop, max_steps=3)
         train(dataclasses.replace(config, loop=loop), show_progress=False)
         (checkpoint_path(config.out / "checkpoints", 3) / "COMMITTED").unlink()
         with pytest.raises(ValueError, match="no whole checkpoint"):
-            evaluate(EvaluateConfig(run=config.out), config, show_progress=False)
+            evaluate(EvaluateConfig(run_folder=config.out), config, show_progress=False)
 
     def test_data_of_another_schema(self, config, prepared_folder, tmp_path):
         loop = dataclasses.replace(config.loop, max_steps=3)
@@ -231,7 +231,7 @@ class TestMistakes:
         field = dataclasses.replace(schema.fields[1], missing_rate=0.9)
         fields = (schema.fields[0], field, *schema.fields[2:])
         dataclasses.replace(schema, fields=fields).save(other)
-        options = EvaluateConfig(run=config.out, data=other)
+        options = EvaluateConfig(run_folder=config.out, data=other)
         with pytest.raises(ValueError, match=f"differs in field {field.name!r}"):
             evaluate(options, config, show_progress=False)
 
