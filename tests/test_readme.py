@@ -1,0 +1,101 @@
+"""Every command of the README is run, on less data where the README's is large."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dropdrift.data.adaptors.kuairand import (
+    LABELS,
+    LOG_COLUMNS,
+    USER_CATEGORIES,
+    USER_COUNTS,
+    VIDEO_CATEGORIES,
+    VIDEO_NUMBERS,
+)
+
+README = Path(__file__).parent.parent / "README.md"
+BIN = Path(sys.executable).parent
+# What is added to a command so that it ends quickly; None: run elsewhere, and where.
+QUICK = {
+    "prepare": [],
+    "train": ["--loop.max-steps", "12", "--data.batch-size", "256"],
+    "torchrun": ["--loop.max-steps", "12", "--data.batch-size", "256"],
+    "evaluate": [],
+    "report": [],
+    "predict": [],
+    "doctor": [],
+}
+ELSEWHERE = {
+    "make demo": "tests/launchers/test_demo.py runs what it runs, on fewer rows",
+    "pip install -r requirements/cpu.txt": "the Makefile's, which CI runs in a clean clone",
+    "pip install --no-deps -r requirements/torchrec.txt": "the Makefile's",
+    "pip install .": "tests/test_packaging.py builds and imports the wheel",
+}
+
+
+def commands() -> list[str]:
+    """The lines of the README's sh blocks, without comments."""
+    blocks = re.findall(r"```sh\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    lines = (line.split("#")[0].strip() for block in blocks for line in block.splitlines())
+    return [line for line in lines if line]
+
+
+def write_kuairand(folder: Path, rows: int = 6_000, users: int = 150, videos: int = 90) -> None:
+    """Random rows in KuaiRand-Pure's official layout, over its ten days."""
+    generator = np.random.default_rng(0)
+    data = folder / "data"
+    data.mkdir(parents=True)
+    user = {"user_id": np.arange(users), "is_lowactive_period": 0}
+    user |= {name: generator.integers(0, 4, users) for name in (*USER_CATEGORIES, *USER_COUNTS)}
+    pd.DataFrame(user).to_csv(data / "user_features_pure.csv", index=False)
+    video = {"video_id": np.arange(videos), "visible_status": 0, "upload_dt": "2022-04-10"}
+    names = ("author_id", "music_id", "tag", *VIDEO_CATEGORIES, *VIDEO_NUMBERS)
+    video |= {n: generator.integers(1, 9, videos) for n in names if n != "upload_dt"}
+    pd.DataFrame(video).to_csv(data / "video_features_basic_pure.csv", index=False)
+    times = pd.Series(np.sort(generator.integers(0, 10 * 86_400_000, rows)) + 1_650_816_000_000)
+    shown = pd.to_datetime(times, unit="ms") + pd.Timedelta(hours=8)
+    log = {name: generator.integers(0, 2, rows) for name in LOG_COLUMNS}
+    log |= {"user_id": generator.integers(0, users, rows), "time_ms": times}
+    log |= {"video_id": generator.integers(0, videos, rows)}
+    log |= {"date": shown.dt.strftime("%Y%m%d"), "hourmin": shown.dt.hour * 100}
+    assert set(LABELS) <= set(log)
+    file = data / "log_standard_4_22_to_5_08_pure.csv"
+    pd.DataFrame(log)[list(LOG_COLUMNS)].to_csv(file, index=False)
+
+
+def kind(command: str) -> str:
+    words = shlex.split(command)
+    return words[1] if words[0] == "dropdrift" else words[0]
+
+
+def test_every_command_is_known() -> None:
+    for command in commands():
+        assert command in ELSEWHERE or kind(command) in QUICK, command
+    assert not set(ELSEWHERE) - set(commands())
+    assert not set(QUICK) - {kind(command) for command in commands()}
+
+
+@pytest.mark.timeout(280)
+def test_every_command_works_from_top_to_bottom(tmp_path: Path) -> None:
+    write_kuairand(tmp_path / "KuaiRand-Pure")
+    for command in commands():
+        if command in ELSEWHERE:
+            continue
+        program, *arguments = shlex.split(command)
+        done = subprocess.run(
+            [BIN / program, *arguments, *QUICK[kind(command)]],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
