@@ -151,9 +151,18 @@ def _parquet_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBa
             if column not in names:
                 raise ValueError(f"{path} has no column {column!r}; it has {', '.join(names)}")
         try:
-            yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns))
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns)):
+                yield _without_views(batch)
         except (pa.ArrowException, OSError) as error:
             raise _damaged(path, error) from error
+
+
+def _without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """``batch`` with plain text in place of views on text, which Arrow cannot filter yet."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if str(column.type) == "string_view":
+            batch = _replaced(batch, name, column.cast(pa.large_string()))
+    return batch
 
 
 def _timed(batch: pa.RecordBatch, time: str) -> pa.RecordBatch:

@@ -72,11 +72,18 @@ def raw_texts(column: pa.Array, field: Field) -> RawTexts:
 def _items(column: pa.Array, field: Field) -> tuple[pa.Array, NDArray[np.int64]]:
     """The items of all rows, missing ones included, and the row of each."""
     if field.separator and not pa.types.is_nested(column.type):
-        column = pc.split_pattern(column.cast(pa.string()), field.separator)
+        column = pc.split_pattern(_text(column), field.separator)
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         rows = pc.list_parent_indices(column).to_numpy().astype(np.int64)
         return pc.list_flatten(column), rows
     return column, np.arange(len(column))
+
+
+def _text(column: pa.Array) -> pa.StringArray:
+    try:
+        return column.cast(pa.string())
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+        raise ValueError(f"has type {column.type}, which has no text form") from error
 
 
 def _bags(texts: Texts, rows: NDArray[np.int64], total: int, field: Field) -> RawTexts:

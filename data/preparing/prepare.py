@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,8 @@ def _fit(spec: DatasetSpec, passes: _Passes, cut: TimeSplit, folder: Path) -> En
         for part, rows in batch.parts(cut):
             counts[part].add(rows)
             if PARTS[part] == "train":
-                fitter.add(rows)
+                with _named(spec):
+                    fitter.add(rows)
         if len(batch.keys):
             first, last = min(first, batch.keys.min()), max(last, batch.keys.max())
     _check_parts(spec, counts, cut, f"from {first:.15g} to {last:.15g}")
@@ -136,6 +137,15 @@ def _fit(spec: DatasetSpec, passes: _Passes, cut: TimeSplit, folder: Path) -> En
     for table, vocabulary in vocabularies.items():
         vocabulary.save(folder, table)
     return Encoder(schema, vocabularies)
+
+
+@contextmanager
+def _named(spec: DatasetSpec) -> Iterator[None]:
+    """Has an error about a column say whose column it is."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"data set {spec.name!r}: {error}") from error
 
 
 def _check_parts(spec: DatasetSpec, counts: list[PartCounts], cut: TimeSplit, extent: str) -> None:
@@ -172,7 +182,8 @@ def _write_parts(
         writers = [stack.enter_context(PartWriter(folder / part)) for part in PARTS]
         for batch in passes.read("write ids"):
             for part, rows in batch.parts(cut):
-                encoded = encoder.encode(rows, reports[part])
+                with _named(spec):
+                    encoded = encoder.encode(rows, reports[part])
                 counts[part].add(rows)
                 if PARTS[part] == "train":
                     frequencies.add(encoded)

@@ -162,6 +162,25 @@ class TestSource:
         path.write_bytes(path.read_bytes()[:-200])
         assert "rows.parquet is cut short or no Parquet file" in table(source=path)
 
+    def test_parquet_with_a_list_for_one_value(self, table: Mistake, tmp_path: Path) -> None:
+        path = tmp_path / "rows.parquet"
+        pq.write_table(pa.table({**columns(), "user": [[1, 2]] * ROWS}), path)
+        told = table(source=path)
+        assert told.startswith("data set 'shop': column 'user' has type list<element: int64>")
+
+    def test_parquet_with_views_on_text_is_no_mistake(
+        self, command: Command, tmp_path: Path
+    ) -> None:
+        (tmp_path / "shop.yaml").write_text(DESCRIPTION)
+        rows = pa.table(columns())
+        views = rows.column("tags").cast(pa.string_view())
+        pq.write_table(rows.set_column(2, "tags", views), tmp_path / "rows.parquet")
+        ended = command(
+            "prepare", "table", "--source", tmp_path / "rows.parquet",
+            "--description", tmp_path / "shop.yaml", "--out", tmp_path / "out",
+        )  # fmt: skip
+        assert ended.code == 0, ended.messages
+
 
 class TestDescription:
     @pytest.mark.parametrize(
