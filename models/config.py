@@ -95,6 +95,12 @@ class ModelConfig:
     dcnv2: DCNv2Config = field(default_factory=DCNv2Config)
     asymdiffrec: AsymDiffRecConfig = field(default_factory=AsymDiffRecConfig)
 
+    def __post_init__(self) -> None:
+        _at_least("embedding_init_std", self.embedding_init_std, 0)
+        for task in self.tasks:
+            if self.tasks.count(task) > 1:
+                raise ValueError(f"model.tasks lists {task!r} {self.tasks.count(task)} times")
+
 
 def _at_least(name: str, value: float, lowest: float) -> None:
     if value < lowest:

@@ -40,7 +40,7 @@ class TrainingState:
         step: optimizer steps taken.
         epoch: passes over the training part completed.
         batch: batches of the current epoch consumed.
-        lanes: streams that the batches were cut from (see ``DataConfig.lanes``).
+        lanes: streams that the batches are cut from (see ``DataConfig.lanes``); 0: not yet known.
         best_step: step of the best validation so far; -1: none yet.
         best_value: its metric.
         best_metrics: all of its metrics.
@@ -51,7 +51,7 @@ class TrainingState:
     step: int = 0
     epoch: int = 0
     batch: int = 0
-    lanes: int = 1
+    lanes: int = 0
     best_step: int = -1
     best_value: float = 0.0
     best_metrics: dict[str, float] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -55,7 +55,10 @@ def train(config: TrainConfig, *, show_progress: bool = True) -> dict[str, Any] 
         state = on_first_rank(lambda: first_state(config, schema))
         if config.resume and on_first_rank(run.is_complete):
             return run.outcome() if ranks.is_first else None
-        trainer = Trainer(config, schema, ranks, run, state)
+        # A run keeps the lanes that it began with: they decide which rows make a batch.
+        state.lanes = state.lanes or config.data.lanes or ranks.world_size
+        config_here = replace(config, data=replace(config.data, lanes=state.lanes))
+        trainer = Trainer(config_here, schema, ranks, run, state)
         if not config.resume:
             on_first_rank(lambda: run.create(config))
         return trainer.fit(show_progress and ranks.is_first)
@@ -176,16 +179,16 @@ class Trainer:
             self.optimizers.set_learning_rates(self.state.step)
 
     def _after_step(self, parts: dict[str, torch.Tensor], log: RunLog | None) -> None:
-        loop, step = self.config.loop, self.state.step
+        loop, step, last = self.config.loop, self.state.step, self.total_steps
         for name, value in parts.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
         self._summed_steps += 1
-        if step % loop.log_every == 0 or step == self.total_steps:
+        if step % loop.log_every == 0 or step == last:
             self._log_losses(log)
         if step % self._validation_interval() == 0:
             self._validate(log)
-        elif loop.checkpoint_every and step % loop.checkpoint_every == 0:
-            self._save()
+        elif loop.checkpoint_every and step % loop.checkpoint_every == 0 and step < last:
+            self._save()  # the last step's is saved with its validation
 
     def _log_losses(self, log: RunLog | None) -> None:
         """Log the means over steps since the last entry and over ranks."""

@@ -102,6 +102,27 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
         assert entry == expected_entry or broken in entry
 
 
+def test_the_last_checkpoint_knows_its_validation(config):
+    """Also where a checkpoint is due at the last step, in the middle of an epoch."""
+    loop = dataclasses.replace(config.loop, max_steps=40)
+    outcome = train(dataclasses.replace(config, loop=loop), show_progress=False)
+    state = read_state(config.out / "checkpoints", 40)
+    assert outcome is not None
+    assert (state.best_step, state.best_metrics) == (outcome["best_step"], outcome["validation"])
+
+
+def test_a_run_keeps_its_lanes(config, tmp_path):
+    """So that it sees the same batches when it goes on with another number of ranks."""
+    lanes = dataclasses.replace(config, data=dataclasses.replace(config.data, lanes=4))
+    train(lanes, show_progress=False)
+    state = read_state(config.out / "checkpoints", 62)
+    assert state.lanes == 4
+    one_lane = dataclasses.replace(config, out=tmp_path / "one")
+    train(one_lane, show_progress=False)
+    assert read_state(one_lane.out / "checkpoints", 62).lanes == 1
+    assert (one_lane.out / "log.jsonl").read_text() != (config.out / "log.jsonl").read_text()
+
+
 def test_same_seed_same_run_and_another_seed_another(config, tmp_path):
     def losses(name, seed):
         loop = dataclasses.replace(config.loop, seed=seed, epochs=1)
