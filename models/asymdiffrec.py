@@ -61,7 +61,7 @@ class Diffusion(nn.Module):
         widths: embedding width of each field.
         z_width: Z.
         missing_rates: share of the training rows in which each field is missing; the gate counts
-            only fields that are usually present.
+            only fields that are usually present, and what is missing beyond their mean rate.
         config: see ``AsymDiffRecConfig``.
         seed: seed of the drop masks.
     """
@@ -81,6 +81,8 @@ class Diffusion(nn.Module):
         self.config = config
         self.seed = seed
         self.denoiser = Denoiser(len(widths), z_width, config.hidden_width)
+        usual = [rate for rate in missing_rates if rate <= USUALLY_MISSING]
+        self.usual_share = sum(usual) / len(usual) if usual else 0.0
         informative = torch.tensor([rate <= USUALLY_MISSING for rate in missing_rates])
         self.register_buffer("informative", informative, persistent=False)
 
@@ -138,8 +140,8 @@ class Diffusion(nn.Module):
         """The representation that the head reads at serving, [B, Z].
 
         ``denoised`` is the paper's g([s, z]). ``gated`` is z + (1 - exp(-a q)) (g([s, z]) - z),
-        where q is the share missing of the fields that are usually there: a complete row is
-        served by z, since there is nothing to complete.
+        where q is the excess of what is missing (:meth:`gate`): a row as complete as those that h
+        was trained on is served by z.
         """
         if self.config.serving == "plain":
             return z
@@ -149,9 +151,14 @@ class Diffusion(nn.Module):
         return torch.lerp(z, denoised, self.gate(missing).to(z.dtype))
 
     def gate(self, missing: Tensor) -> Tensor:
-        """1 - exp(-a q), [B, 1]."""
+        """1 - exp(-a q), [B, 1].
+
+        q in [0, 1] is the share missing of the fields that are usually there, beyond the share
+        missing in the mean training row: 0 at or below that, 1 where all of them are missing.
+        """
         flags = unpack_words(missing, len(self.widths)) & self.informative
-        q = flags.sum(dim=1, keepdim=True) / self.informative.sum().clamp(min=1)
+        share = flags.sum(dim=1, keepdim=True) / self.informative.sum().clamp(min=1)
+        q = ((share - self.usual_share) / (1 - self.usual_share)).clamp(min=0)
         return -torch.expm1(-self.config.gate_steepness * q)
 
 

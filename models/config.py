@@ -51,8 +51,8 @@ class AsymDiffRecConfig:
         max_drop_rate: Largest share of features dropped, in expectation; 1: uniform on 0..N.
         serving: How z is served. gated: mixed with the denoised z by how much is missing.
             denoised: the denoiser's output, as in the paper. plain: without the denoiser.
-        gate_steepness: How quickly the gate opens with the share q of missing features:
-            1 - exp(-gate_steepness q).
+        gate_steepness: How quickly the gate opens with the share q of features missing beyond the
+            mean training row: 1 - exp(-gate_steepness q).
     """
 
     enabled: bool = True

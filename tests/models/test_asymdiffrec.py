@@ -134,11 +134,18 @@ def test_gate_serves_complete_rows_by_z_and_opens_with_what_is_missing():
 
 
 def test_gate_ignores_fields_that_are_usually_missing():
-    model = diffusion(missing_rates=(0.8, 0.1, 0.0, 0.0, 0.5))
+    model = diffusion(missing_rates=(0.8, 0.0, 0.0, 0.0, 0.0))
     usual = pack_words(torch.tensor([[1, 0, 0, 0, 0]], dtype=torch.bool))
     unusual = pack_words(torch.tensor([[1, 1, 0, 0, 0]], dtype=torch.bool))
     assert model.gate(usual) == 0
     torch.testing.assert_close(model.gate(unusual), torch.tensor([[1 - math.exp(-6 / 4)]]))
+
+
+def test_gate_opens_only_beyond_what_is_missing_in_the_mean_training_row():
+    model = diffusion(missing_rates=(0.3, 0.4, 0.5, 0.3, 0.5))  # 40% in the mean
+    flags = torch.tensor([[0, 0, 0, 0, 1], [0, 0, 0, 1, 1], [0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
+    q = torch.tensor([[0.0], [0.0], [0.2 / 0.6], [1.0]])
+    torch.testing.assert_close(model.gate(pack_words(flags == 1)), 1 - torch.exp(-6 * q))
 
 
 def test_gate_of_a_data_set_whose_fields_are_all_usually_missing_stays_shut():
