@@ -27,6 +27,8 @@ SCHEMA_FILE = "schema.yaml"
 FORMAT_VERSION = 1
 # Ids are 32-bit integers on disk.
 MAX_TABLE_ROWS = 2**31 - 1
+# What FBGEMM's kernels take.
+WIDTH_UNIT = 4
 
 FieldKind = Literal["categorical", "numeric", "multi", "sequence"]
 FieldGroup = Literal["user", "item", "context"]
@@ -73,7 +75,11 @@ class Table:
             self.rows <= MAX_TABLE_ROWS,
             f"table {self.name!r}: rows is {self.rows}, must be at most {MAX_TABLE_ROWS}",
         )
-        _require(self.width >= 1, f"table {self.name!r}: width is {self.width}, must be positive")
+        _require(
+            self.width >= 1 and self.width % WIDTH_UNIT == 0,
+            f"table {self.name!r}: width is {self.width}, must be a positive multiple of "
+            f"{WIDTH_UNIT}",
+        )
         _one_of(self.pooling, POOLINGS, f"table {self.name!r}: pooling")
         _one_of(self.encoding.kind, ENCODING_KINDS, f"table {self.name!r}: encoding")
         if self.encoding.kind == "buckets":

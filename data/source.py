@@ -26,6 +26,7 @@ class FieldSpec:
             largest vocabulary kept for ``vocabulary`` (the most frequent values win; 0: all).
         min_count: training occurrences a value needs for an entry of its own in a vocabulary.
         table: the table it shares with other fields; by default one of its own name.
+        width: of the embeddings, a multiple of 4.
     """
 
     name: str

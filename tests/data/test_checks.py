@@ -113,6 +113,7 @@ def test_a_spec_that_contradicts_itself_is_refused(change: dict[str, object], me
         (FieldSpec("x", "categorical", "hash", size=1), "'x': size is 1, must be at least 2"),
         (FieldSpec("x", "categorical", "vocabulary", max_length=3), "max_length 1, not 3"),
         (FieldSpec("x", "categorical", "vocabulary", width=0), "width is 0"),
+        (FieldSpec("x", "categorical", "vocabulary", width=6), "must be a positive multiple of 4"),
         (FieldSpec("a/x", "categorical", "vocabulary"), "table name 'a/x' is no file name"),
         (
             FieldSpec("x", "categorical", "vocabulary", table="city", width=8),

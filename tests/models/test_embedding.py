@@ -13,8 +13,8 @@ SCHEMA = Schema(
         Field("likes", "multi", "tags", max_length=3),
     ),
     tables=(
-        Table("colour", 4, 2, Encoding("hash")),
-        Table("tags", 5, 3, Encoding("hash"), pooling="mean"),
+        Table("colour", 4, 4, Encoding("hash")),
+        Table("tags", 5, 8, Encoding("hash"), pooling="mean"),
     ),
     labels=("y",),
 )
@@ -31,10 +31,10 @@ def test_embeddings_come_in_schema_order_and_missing_ones_are_zero():
     bags = embedding.collection.embedding_bags
     colour, tags = bags["colour"].weight, bags["tags"].weight
     assert set(dict(bags)) == {"colour", "tags"}  # two fields share a table
-    expected = torch.zeros(3, 8)
-    expected[0, :2], expected[2, :2] = colour[1], colour[2]
-    expected[0, 2:5], expected[1, 2:5] = (tags[3] + tags[1]) / 2, tags[2]
-    expected[0, 5:] = tags[4]
+    expected = torch.zeros(3, 20)
+    expected[0, :4], expected[2, :4] = colour[1], colour[2]
+    expected[0, 4:12], expected[1, 4:12] = (tags[3] + tags[1]) / 2, tags[2]
+    expected[0, 12:] = tags[4]
     torch.testing.assert_close(embedding(FEATURES), expected)
 
 
