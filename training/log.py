@@ -15,12 +15,14 @@ class RunLog:
     Args:
         file: the JSON-lines file; entries are appended.
         tensorboard: folder of the event files.
-        first_step: where the run starts; older events after it are hidden by TensorBoard.
+        first_step: where the run starts; TensorBoard hides the events after it that an
+            interrupted run has left.
     """
 
-    def __init__(self, file: Path, tensorboard: Path, first_step: int = 0) -> None:
+    def __init__(self, file: Path, tensorboard: Path, first_step: int) -> None:
         self._stream = file.open("a", encoding="utf-8")
-        self._writer = SummaryWriter(str(tensorboard), purge_step=first_step or None)
+        # TensorBoard purges from this step on; the entries of `first_step` are not written again.
+        self._writer = SummaryWriter(str(tensorboard), purge_step=first_step + 1)
 
     def write(self, kind: str, step: int, numbers: dict[str, float]) -> None:
         """One entry: ``kind`` is ``train`` or ``validation``."""
