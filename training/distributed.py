@@ -49,13 +49,12 @@ def process_group(timeout: float) -> Iterator[Ranks]:
         timeout: seconds after which a collective that does not end is an error.
 
     Raises:
+        ValueError: there is no GPU for this process on a machine that has some.
         LostRankError: the block waited for a rank that has ended.
     """
     silence_expected_warnings()
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        device = torch.device("cuda", local_rank)
+    device = _device_of_rank(int(os.environ.get("LOCAL_RANK", "0")))
+    if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     if "RANK" in os.environ:
@@ -79,6 +78,19 @@ def process_group(timeout: float) -> Iterator[Ranks]:
         raise
     finally:
         dist.destroy_process_group()
+
+
+def _device_of_rank(local_rank: int) -> torch.device:
+    """The GPU of this machine's process ``local_rank``, or the CPU where there is no GPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    gpus = torch.cuda.device_count()
+    if local_rank >= gpus:
+        raise ValueError(
+            f"process {local_rank} of this machine has no GPU, as there are only {gpus}: start "
+            "no more processes than GPUs, or hide them with CUDA_VISIBLE_DEVICES= to use the CPU"
+        )
+    return torch.device("cuda", local_rank)
 
 
 def silence_expected_warnings() -> None:

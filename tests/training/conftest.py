@@ -26,6 +26,8 @@ def launch() -> Launch:
             **os.environ,
             "PYTHONPATH": str(Path(dropdrift.__file__).parents[1]),
             "OMP_NUM_THREADS": "1",
+            # Two ranks need two GPUs; the CPU is everywhere.
+            "CUDA_VISIBLE_DEVICES": "",
             # The rendezvous of a torchrun that shares the workers' store can fail on gloo.
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         }
