@@ -29,8 +29,7 @@ def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def reconstruction_loss(reconstructed: Tensor, target: Tensor, norm: ReconstructionNorm) -> Tensor:
     """||z_0' - z_0||^2 (eq. 2), averaged over rows; over dimensions averaged or summed.
 
-    The sum is the paper's. With a gradient through z_0 it can shrink z; with a stop-gradient it
-    did worst of all; the mean is safe with either (docs/numerics.md).
+    The sum is the paper's; with a gradient through z_0 it can shrink z (docs/numerics.md).
     """
     squared = F.mse_loss(reconstructed.float(), target.float())
     return squared * target.shape[1] if norm == "sum" else squared

@@ -50,7 +50,7 @@ MAX_LENGTHS = {"multi": 20, "sequence": 50}
 
 @dataclass(frozen=True)
 class TextFormat:
-    """How delimited text is read; see ``data.delimited.read_delimited``.
+    """How delimited text is read; see ``data.adaptors.delimited``.
 
     Attributes:
         delimiter: between two values; empty: tab for .tsv files, else comma.
