@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from rich.progress import Progress
 from torchrec.distributed import DistributedModelParallel
 
+from dropdrift.data.batch import Batch
 from dropdrift.data.loading.loader import Cursor, Loader
+from dropdrift.data.progress import progress_bar
 from dropdrift.data.schema import Schema
 from dropdrift.models.ranking import task_names
 from dropdrift.training.build import build_model, ranking_model
@@ -15,7 +19,6 @@ from dropdrift.training.checkpoint import load_weights
 from dropdrift.training.config import EvaluateConfig, TrainConfig
 from dropdrift.training.distributed import Ranks, on_first_rank, process_group
 from dropdrift.training.metrics import calibration_table, ranking_metrics
-from dropdrift.training.progress import progress_bar, track_batches
 from dropdrift.training.provenance import provenance
 from dropdrift.training.result import EvaluationResult, RobustnessPoint, TaskResult
 from dropdrift.training.run_folder import RunFolder
@@ -60,7 +63,7 @@ def evaluate(
         model = restore_model(RunFolder(options.run_folder), schema, config, ranks)
         scenarios = [COMPLETE, *(robustness_scenarios(schema) if options.robustness else ())]
         with progress_bar(show_progress and ranks.is_first) as progress:
-            batches = track_batches(
+            batches = _tracked(
                 progress, loader.batches(Cursor()), loader.steps_per_epoch, ranks.world_size
             )
             scores = score_batches(model, batches, scenarios, ranks, options.seed)
@@ -110,6 +113,17 @@ def check_same_schema(schema: Schema, data: Path) -> None:
                 f"{getattr(schema, what)!r}"
             )
     raise ValueError(f"{mistake} the order of fields, tables or labels, or has more of them")
+
+
+def _tracked(
+    progress: Progress, batches: Iterable[Batch], count: int, world_size: int
+) -> Iterator[Batch]:
+    """Pass ``batches`` on and count the rows of all ranks, assuming that all have as many."""
+    task = progress.add_task("score", total=None)
+    for batch in batches:
+        progress.update(task, total=count * batch.rows * world_size)
+        yield batch
+        progress.update(task, advance=batch.rows * world_size)
 
 
 def _task_results(

@@ -13,11 +13,11 @@ from torchrec.distributed import DistributedModelParallel
 
 from dropdrift.data.encoding.encoder import Encoder, EncodingReport
 from dropdrift.data.loading.block import ColumnBlock
+from dropdrift.data.progress import progress_bar
 from dropdrift.training.build import ranking_model
 from dropdrift.training.config import PredictConfig, TrainConfig
 from dropdrift.training.distributed import Ranks, process_group
 from dropdrift.training.evaluation import restore_model
-from dropdrift.training.progress import progress_bar
 from dropdrift.training.provenance import check_writable
 from dropdrift.training.run_folder import RunFolder
 from dropdrift.training.scenarios import COMPLETE

@@ -15,6 +15,7 @@ from rich.progress import Progress
 from dropdrift.data.batch import Batch
 from dropdrift.data.loading.loader import Cursor, Loader
 from dropdrift.data.loading.prefetch import prefetch
+from dropdrift.data.progress import progress_bar
 from dropdrift.data.schema import Schema
 from dropdrift.models.ranking import task_names
 from dropdrift.training.build import build_model, ranking_model
@@ -30,7 +31,6 @@ from dropdrift.training.log import RunLog
 from dropdrift.training.metrics import RankingMetrics, ranking_metrics
 from dropdrift.training.optimizers import Optimizers
 from dropdrift.training.pipeline import GuardedPipeline
-from dropdrift.training.progress import progress_bar
 from dropdrift.training.run_folder import RunFolder
 from dropdrift.training.scenarios import COMPLETE
 from dropdrift.training.scoring import Scores, score_batches

@@ -1,4 +1,4 @@
-"""A progress bar over passes of rows: rows per second and time left."""
+"""A progress bar over passes of rows."""
 
 from __future__ import annotations
 
@@ -6,18 +6,8 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 
 import pyarrow as pa
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Column
-from rich.text import Text
+
+from dropdrift.data.progress import progress_bar
 
 
 class RowProgress:
@@ -30,15 +20,7 @@ class RowProgress:
 
     def __init__(self, total_rows: int | None, *, shown: bool = True) -> None:
         self._total_rows = total_rows
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            _RowsColumn(table_column=Column(no_wrap=True)),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not shown,
-        )
+        self._progress = progress_bar(shown)
 
     def __enter__(self) -> RowProgress:
         self._progress.start()
@@ -66,9 +48,3 @@ class RowProgress:
         self._progress.update(task, completed=rows, total=rows)
         self._progress.stop_task(task)
         self._total_rows = rows
-
-
-class _RowsColumn(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.completed / task.elapsed if task.elapsed else 0.0
-        return Text(f"{task.completed:,.0f} rows, {speed:,.0f} rows/s")
