@@ -13,6 +13,7 @@ from torchrec.distributed import DistributedModelParallel
 
 from dropdrift.data.encoding.encoder import Encoder, EncodingReport
 from dropdrift.data.loading.block import ColumnBlock
+from dropdrift.data.parquet_file import reading_parquet
 from dropdrift.data.progress import progress_bar
 from dropdrift.training.build import ranking_model
 from dropdrift.training.config import PredictConfig, TrainConfig
@@ -96,7 +97,7 @@ def _open(options: PredictConfig) -> pq.ParquetFile:
     check_writable(options.out)
     if not options.source.is_file():
         raise ValueError(f"{options.source} does not exist or is no file")
-    with _reading(options.source):
+    with reading_parquet(options.source):
         source = pq.ParquetFile(options.source)
     if not source.metadata.num_rows:
         raise ValueError(f"{options.source} holds no rows")
@@ -113,18 +114,8 @@ def _open(options: PredictConfig) -> pq.ParquetFile:
 
 
 def _batches(source: pq.ParquetFile, path: Path) -> Iterator[pa.RecordBatch]:
-    with _reading(path):
+    with reading_parquet(path):
         yield from source.iter_batches(READ_ROWS)
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn an error of the Parquet reader into a ValueError of one line that names the file."""
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} cannot be read as Parquet: {reason}") from error
 
 
 @contextmanager

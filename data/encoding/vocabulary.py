@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from dropdrift.data.parquet_file import reading_parquet
 from dropdrift.data.schema import Schema, Table
 
 VOCABULARY_FOLDER = "vocabularies"
@@ -95,10 +96,8 @@ class Vocabulary:
         path = vocabulary_path(directory, table.name)
         if not path.is_file():
             raise ValueError(f"{path} does not exist, table {table.name!r} of the schema needs it")
-        try:
+        with reading_parquet(path):
             content = pq.read_table(path, columns=["value", "count"])
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
         values = content.column("value").cast(pa.large_string()).combine_chunks()
         vocabulary = Vocabulary(values, content.column("count").to_numpy())
         if vocabulary.digest != table.encoding.digest:

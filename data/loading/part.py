@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,10 @@ from numpy.typing import NDArray
 
 from dropdrift.data.columns import check_columns, columns_read, label_column
 from dropdrift.data.loading.block import ColumnBlock
+from dropdrift.data.parquet_file import reading_parquet
 from dropdrift.data.schema import Schema
+
+_ADVICE = "; run 'dropdrift prepare' again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +94,14 @@ class Part:
         )
 
     def _columns_of(self, group: RowGroup, columns: list[str]) -> pa.Table:
-        with _one_line(group.path), pq.ParquetFile(group.path, metadata=group.metadata) as file:
+        with (
+            reading_parquet(group.path, _ADVICE),
+            pq.ParquetFile(group.path, metadata=group.metadata) as file,
+        ):
             return file.read_row_group(group.index, columns=columns)
 
     def _open(self, path: Path) -> Iterator[RowGroup]:
-        with _one_line(path), pq.ParquetFile(path) as file:
+        with reading_parquet(path, _ADVICE), pq.ParquetFile(path) as file:
             metadata, columns = file.metadata, file.schema_arrow
         check_columns(columns, self._schema, path)
         for index in range(metadata.num_row_groups):
@@ -135,16 +140,3 @@ class RowSequence:
         if self._last is None or self._last[0] != position:
             self._last = position, self._part.read(self._groups[position])
         return self._last[1]
-
-
-@contextmanager
-def _one_line(path: Path) -> Iterator[None]:
-    """Turn an error of the Parquet reader into a ValueError of one line that names the file."""
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"{path} cannot be read as Parquet, is it cut short? ({reason}) "
-            "Run 'dropdrift prepare' again"
-        ) from error
