@@ -145,9 +145,8 @@ class Trainer:
             completed=self.state.step * self.config.data.batch_size,
         )
         while self.state.step < self.total_steps and not self._has_stopped_improving():
-            cursor = Cursor(epoch=self.state.epoch, batch=self.state.batch, step=self.state.step)
             self.model.train()
-            with closing(self._prefetched(cursor)) as batches:
+            with closing(self._prefetched(self._cursor())) as batches:
                 for parts in self._steps(batches):
                     self._after_step(parts, log)
                     progress.update(task, advance=self.config.data.batch_size)
@@ -155,6 +154,9 @@ class Trainer:
                         break
         if self.state.best_step < 0 or self.state.step % self._validation_interval():
             self._validate(log)
+
+    def _cursor(self) -> Cursor:
+        return Cursor(epoch=self.state.epoch, batch=self.state.batch, step=self.state.step)
 
     def _prefetched(self, cursor: Cursor) -> Generator[Batch, None, None]:
         return prefetch(
@@ -171,10 +173,8 @@ class Trainer:
                 parts = self.pipeline.progress(batches)
             except StopIteration:
                 return
-            self.state.step += 1
-            self.state.batch += 1
-            if self.state.batch == self.steps_per_epoch:
-                self.state.epoch, self.state.batch = self.state.epoch + 1, 0
+            done = self._cursor().after(self.steps_per_epoch)
+            self.state.epoch, self.state.batch, self.state.step = done.epoch, done.batch, done.step
             yield parts
             self.optimizers.set_learning_rates(self.state.step)
 
