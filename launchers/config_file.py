@@ -1,4 +1,4 @@
-"""Typed configurations as YAML: nested dataclasses to plain mappings and strictly back.
+"""Typed configurations from YAML: plain mappings to nested dataclasses, strictly.
 
 A configuration is a frozen dataclass whose fields are other such dataclasses (its *sections*) or
 *options*: bool, int, float, str, Path, Literal, ``tuple[X, ...]`` and ``X | None`` of these. An
@@ -17,8 +17,6 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import yaml
-
 from dropdrift.data.yaml_file import read_yaml
 
 C = TypeVar("C")
@@ -26,15 +24,8 @@ C = TypeVar("C")
 _SCALARS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
 
 
-def save_config(config: Any, path: Path) -> None:
-    """Write the dataclass ``config`` with all its options to the YAML file ``path``."""
-    # Escaped: PyYAML does not read back every line separator that it writes with allow_unicode.
-    text = yaml.safe_dump(_to_plain(config), sort_keys=False)
-    path.write_text(text, encoding="utf-8")
-
-
 def load_config(config_type: type[C], path: Path) -> C:
-    """The inverse of :func:`save_config`; an option that the file leaves out has its default.
+    """The configuration that a run's folder holds; an option that it leaves out has its default.
 
     Raises:
         ValueError: there is no such file, it is no YAML, it has an unknown key or a value of the
@@ -184,11 +175,3 @@ def _defaults(config_type: type[Any]) -> dict[str, Any]:
 def _hints(config_type: type[Any]) -> dict[str, Any]:
     hints = get_type_hints(config_type)
     return {field.name: hints[field.name] for field in dataclasses.fields(config_type)}
-
-
-def _to_plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return {f.name: _to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, tuple):
-        return [_to_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value

@@ -24,11 +24,10 @@ from dropdrift.launchers.config_file import (
     optional_of,
     options_of,
     read_options,
-    save_config,
     suggestion,
 )
 
-__all__ = ["load_config", "parse_config", "recipe_names", "save_config"]
+__all__ = ["load_config", "parse_config", "recipe_names"]
 
 C = TypeVar("C")
 

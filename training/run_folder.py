@@ -75,7 +75,7 @@ class RunFolder:
         if vocabularies.is_dir():
             shutil.copytree(vocabularies, self.path / VOCABULARY_FOLDER)
         write_result(self.path / "provenance.json", provenance(config, config.loop.seed))
-        write_whole(self.config_file, yaml.safe_dump(plain(config), sort_keys=False))
+        save_config(config, self.config_file)
 
     def resumable_state(self, config: TrainConfig, schema: Schema) -> TrainingState:
         """The state of the newest checkpoint, if ``config`` may go on from it.
@@ -147,6 +147,12 @@ class RunFolder:
             lines = self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
             kept = [f"{line}\n" for line in lines if _step_of(line) <= step]
             write_whole(self.log_file, "".join(kept))
+
+
+def save_config(config: Any, path: Path) -> None:
+    """Write the dataclass ``config`` with all its options to the YAML file ``path``."""
+    # Escaped: PyYAML does not read back every line separator that it writes with allow_unicode.
+    write_whole(path, yaml.safe_dump(plain(config), sort_keys=False))
 
 
 def _step_of(line: str) -> float:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from dropdrift.launchers import options
 from dropdrift.launchers.config_file import flag_of, options_of
-from dropdrift.launchers.options import load_config, parse_config, save_config
+from dropdrift.launchers.options import load_config, parse_config
 from dropdrift.training.config import TrainConfig
+from dropdrift.training.run_folder import save_config
 
 
 @dataclass(frozen=True)
