@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from dropdrift.kernels.feature_dropout import (
     unpack_words,
     word_count,
 )
+from dropdrift.kernels.feature_dropout.forward_process import LEVELS
 from dropdrift.kernels.philox import philox4x32
 
 
@@ -57,6 +60,23 @@ def test_number_of_dropped_features_is_uniform(fields):
     chi_square = ((counts - expected) ** 2 / expected).sum()
     # mean `fields`, standard deviation sqrt(2 fields)
     assert chi_square < fields + 5 * np.sqrt(2 * fields) + 5
+
+
+@pytest.mark.parametrize(("fields", "error"), [(45, 1.0e-5), (200, 2.0e-4), (512, 1.3e-3)])
+def test_the_levels_of_p_make_the_number_dropped_uniform(fields, error):
+    """The figures of docs/numerics.md, summed over all p = j / LEVELS, the ends at half weight."""
+    p = np.arange(1, LEVELS) / LEVELS
+    log_choices = [
+        math.lgamma(fields + 1) - math.lgamma(k + 1) - math.lgamma(fields - k + 1)
+        for k in range(fields + 1)
+    ]
+    chances = [
+        np.exp(choices + k * np.log(p) + (fields - k) * np.log1p(-p)).sum() / LEVELS
+        + (k in (0, fields)) / (2 * LEVELS)  # p = 0 drops none, p = 1 all
+        for k, choices in enumerate(log_choices)
+    ]
+    relative = np.abs(np.array(chances) * (fields + 1) - 1)
+    assert relative.max() == pytest.approx(error, rel=0.05)
 
 
 def test_each_feature_is_dropped_equally_often_given_the_number_dropped():
