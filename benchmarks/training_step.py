@@ -68,10 +68,12 @@ def measure_step_costs(config: TrainConfig, steps: int, repetitions: int) -> Ste
         repetitions: how often each is timed.
 
     Raises:
-        ValueError: the training part has too few rows for the steps.
+        ValueError: the training part has too few rows for the steps, or there are several ranks.
     """
     schema = Schema.load(config.data.path)
     with process_group(config.loop.timeout) as ranks:
+        if ranks.world_size > 1:
+            raise ValueError("the benchmark runs on one process")
         runners = [_StepRunner(schema, config, ranks, enabled) for enabled in (False, True)]
         timings = [[runner.milliseconds(steps) for runner in runners] for _ in range(repetitions)]
         loading = [_loader_rate(schema, config) for _ in range(repetitions)]
