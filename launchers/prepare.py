@@ -96,7 +96,7 @@ class SyntheticOptions(PrepareOptions):
         users: Number of listeners.
         songs: Number of songs.
         days: Length of the log; the last day is the test part, the one before it validates.
-        width: Embedding width of every field.
+        width: Embedding width of every field, a multiple of 4.
     """
 
     rows: int = 200_000
