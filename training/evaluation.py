@@ -134,14 +134,12 @@ def _task_results(
     options: EvaluateConfig,
 ) -> dict[str, TaskResult]:
     results = {}
+    users = scores.user_groups(schema)
     for column, task in enumerate(tasks):
         what = f"label {task!r} of the {options.part} part"
         labels = scores.labels[:, column]
         metrics = [
-            ranking_metrics(
-                logits[:, column], labels, scores.users if schema.has_user else None, what
-            )
-            for logits in scores.logits
+            ranking_metrics(logits[:, column], labels, users, what) for logits in scores.logits
         ]
         results[task] = TaskResult(
             complete=metrics[0],

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torchrec.distributed import DistributedModelParallel
 
 from dropdrift.data.batch import Batch
+from dropdrift.data.schema import Schema
 from dropdrift.kernels.feature_dropout import unpack_words
 from dropdrift.training.build import ranking_model
 from dropdrift.training.distributed import Ranks
@@ -26,7 +27,7 @@ class Scores:
     Attributes:
         logits: float32 [S, R, L].
         labels: float32 [R, L], NaN where a label is missing.
-        users: int64 [R].
+        users: int64 [R], 0 where the user is not known.
         missing: number of rows in which each field is missing, int64 [N].
     """
 
@@ -34,6 +35,15 @@ class Scores:
     labels: NDArray[np.float32]
     users: NDArray[np.int64]
     missing: NDArray[np.int64]
+
+    def user_groups(self, schema: Schema) -> NDArray[np.int64] | None:
+        """What metrics per user group the rows by [R]; None in a data set without users.
+
+        A row without a known user is a group of its own, which has one class and so is left out.
+        """
+        if not schema.has_user:
+            return None
+        return np.where(self.users == 0, -1 - np.arange(len(self.users)), self.users)
 
 
 @torch.no_grad()

@@ -222,7 +222,7 @@ class Trainer:
         metrics = ranking_metrics(
             scores.logits[0, :, 0],
             scores.labels[:, 0],
-            scores.users if self.schema.has_user else None,
+            scores.user_groups(self.schema),
             f"label {ranking_model(self.model).tasks[0]!r} of the validation part",
         )
         if self.config.loop.select_by == "uauc" and not metrics.users_counted:
