@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
 
 from dropdrift.data.loading.loader import Cursor, Loader
+from dropdrift.data.loading.prefetch import prefetch
 from dropdrift.data.schema import Schema
 from dropdrift.training.build import build_model
 from dropdrift.training.config import TrainConfig
 from dropdrift.training.distributed import Ranks, process_group
 from dropdrift.training.optimizers import Optimizers
 from dropdrift.training.pipeline import GuardedPipeline
+from dropdrift.training.trainer import PRECISIONS
 
 WARM_UP_STEPS = 10
 
@@ -68,12 +71,10 @@ def measure_step_costs(config: TrainConfig, steps: int, repetitions: int) -> Ste
         repetitions: how often each is timed.
 
     Raises:
-        ValueError: the training part has too few rows for the steps, or there are several ranks.
+        ValueError: the training part has too few rows for the steps.
     """
     schema = Schema.load(config.data.path)
     with process_group(config.loop.timeout) as ranks:
-        if ranks.world_size > 1:
-            raise ValueError("the benchmark runs on one process")
         runners = [_StepRunner(schema, config, ranks, enabled) for enabled in (False, True)]
         timings = [[runner.milliseconds(steps) for runner in runners] for _ in range(repetitions)]
         loading = [_loader_rate(schema, config) for _ in range(repetitions)]
@@ -98,8 +99,11 @@ class _StepRunner:
         sharded = build_model(schema, config, ranks)
         optimizers = Optimizers(sharded, config.optimizer, total_steps=1)
         optimizers.set_learning_rates(0)
-        self._pipeline = GuardedPipeline(sharded, optimizers, ranks.device, torch.float32)
+        self._pipeline = GuardedPipeline(
+            sharded, optimizers, ranks.device, PRECISIONS[config.loop.precision]
+        )
         self._device = ranks.device
+        self._prefetch = config.data.prefetch
         self._loader = Loader(config.data.path, "train", schema, config.data, training=True)
 
     def milliseconds(self, steps: int) -> float:
@@ -109,17 +113,16 @@ class _StepRunner:
                 f"steps is {steps}, but the training part has only "
                 f"{self._loader.steps_per_epoch} batches: lower steps or data.batch_size"
             )
-        batches = self._loader.batches(Cursor())
-        for _ in range(WARM_UP_STEPS):
-            self._pipeline.progress(batches)
-        self._synchronise()
-        started = time.perf_counter()
-        for _ in range(steps):
-            self._pipeline.progress(batches)
-        self._synchronise()
-        elapsed = time.perf_counter() - started
-        batches.close()
-        return 1e3 * elapsed / steps
+        pin = self._device.type == "cuda"
+        with closing(prefetch(self._loader.batches(Cursor()), self._prefetch, pin=pin)) as batches:
+            for _ in range(WARM_UP_STEPS):
+                self._pipeline.progress(batches)
+            self._synchronise()
+            started = time.perf_counter()
+            for _ in range(steps):
+                self._pipeline.progress(batches)
+            self._synchronise()
+            return 1e3 * (time.perf_counter() - started) / steps
 
     def _synchronise(self) -> None:
         if self._device.type == "cuda":

@@ -27,16 +27,20 @@ class Command:
     Attributes:
         help: what it does, in one line.
         needs_torch: whether torch, torchrec and fbgemm must match before it is imported.
+        many_ranks: whether it may run under torchrun on several processes.
     """
 
     help: str
     needs_torch: bool = False
+    many_ranks: bool = False
 
 
 COMMANDS = {
     "prepare": Command("turn raw logs into Parquet shards and a schema"),
-    "train": Command("train a model by a recipe", needs_torch=True),
-    "evaluate": Command("measure a trained model, also with features missing", needs_torch=True),
+    "train": Command("train a model by a recipe", needs_torch=True, many_ranks=True),
+    "evaluate": Command(
+        "measure a trained model, also with features missing", needs_torch=True, many_ranks=True
+    ),
     "predict": Command("score the rows of a Parquet file", needs_torch=True),
     "report": Command("put the results of several runs side by side"),
     "demo": Command("train and compare two models on built-in data", needs_torch=True),
@@ -84,6 +88,8 @@ def _dispatch(arguments: list[str]) -> int:
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
         raise ValueError(f"unknown command {name!r}; there are: {', '.join(COMMANDS)}")
+    if not COMMANDS[name].many_ranks and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(f"{name} runs on one process: start it without torchrun")
     if COMMANDS[name].needs_torch and {"-h", "--help"}.isdisjoint(rest):
         require_matched_stack()
     code: int = importlib.import_module(f"dropdrift.launchers.{name}").run(rest)

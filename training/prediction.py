@@ -41,7 +41,7 @@ def predict(
 
     Raises:
         ValueError: the source is no Parquet, has none of the fields or one of a wrong type, a kept
-            column is not there, the output exists, or there are several ranks.
+            column is not there, or the output exists.
     """
     source = _open(options)
     encoder = Encoder.load(options.run_folder)
@@ -52,19 +52,16 @@ def predict(
         )
     report = EncodingReport()
     with process_group(config.loop.timeout) as ranks, _written(options.out) as partial:
-        if ranks.world_size > 1:
-            raise ValueError("predict runs on one process; split the source to use several")
         model = restore_model(RunFolder(options.run_folder), encoder.schema, config, ranks)
-        with progress_bar(show_progress) as progress:
+        columns = [source.schema_arrow.field(name) for name in options.keep]
+        columns += [pa.field(f"{SCORE}{t}", pa.float32()) for t in ranking_model(model).tasks]
+        schema = pa.schema(columns)
+        with progress_bar(show_progress) as progress, pq.ParquetWriter(partial, schema) as writer:
             bar = progress.add_task("predict", total=source.metadata.num_rows)
-            writer: pq.ParquetWriter | None = None
             for rows in _batches(source, options.source):
                 scored = _scored(rows, encoder, report, model, options, ranks)
-                writer = writer or pq.ParquetWriter(partial, scored.schema)
-                writer.write_table(scored)
+                writer.write_table(pa.Table.from_arrays(scored, schema=schema))
                 progress.update(bar, advance=rows.num_rows)
-            assert writer is not None
-            writer.close()
     return report
 
 
@@ -75,8 +72,8 @@ def _scored(
     model: DistributedModelParallel,
     options: PredictConfig,
     ranks: Ranks,
-) -> pa.Table:
-    """The kept columns of ``rows`` and their scores."""
+) -> list[pa.Array]:
+    """The kept columns of ``rows``, and the scores of each task."""
     try:
         encoded = encoder.encode(rows, report)
     except ValueError as error:
@@ -85,10 +82,8 @@ def _scored(
     scores = score_batches(model, block.batches(options.batch_size), [COMPLETE], ranks)
     assert scores is not None
     probabilities = torch.sigmoid(torch.from_numpy(scores.logits[0])).numpy()
-    columns = {name: rows.column(name) for name in options.keep}
-    for index, task in enumerate(ranking_model(model).tasks):
-        columns[f"{SCORE}{task}"] = pa.array(probabilities[:, index])
-    return pa.table(columns)
+    kept = [rows.column(name) for name in options.keep]
+    return [*kept, *(pa.array(column) for column in probabilities.T)]
 
 
 def _open(options: PredictConfig) -> pq.ParquetFile:

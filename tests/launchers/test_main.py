@@ -153,6 +153,17 @@ def test_of_several_ranks_the_failing_one_is_named(
     assert capsys.readouterr().err == "dropdrift rank 3: no GPU\n"
 
 
+@pytest.mark.parametrize("name", ["prepare", "predict", "report", "demo", "bench", "doctor"])
+def test_what_writes_one_result_refuses_several_ranks(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert leave(name) == 2
+    expected = f"dropdrift rank 1: {name} runs on one process: start it without torchrun\n"
+    assert capsys.readouterr().err == expected
+
+
 def test_an_interrupt_is_one_line(
     install: Callable[[Run], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,7 +21,7 @@ from dropdrift.training.config import (
 )
 from dropdrift.training.evaluation import evaluate
 from dropdrift.training.pipeline import NonFiniteLossError
-from dropdrift.training.run_folder import RunFolder
+from dropdrift.training.run_folder import RunFolder, save_config
 from dropdrift.training.trainer import train
 
 pytestmark = pytest.mark.timeout(120)
@@ -111,16 +111,31 @@ def test_the_last_checkpoint_knows_its_validation(config):
     assert (state.best_step, state.best_metrics) == (outcome["best_step"], outcome["validation"])
 
 
-def test_a_run_keeps_its_lanes(config, tmp_path):
-    """So that it sees the same batches when it goes on with another number of ranks."""
-    lanes = dataclasses.replace(config, data=dataclasses.replace(config.data, lanes=4))
-    train(lanes, show_progress=False)
-    state = read_state(config.out / "checkpoints", 62)
-    assert state.lanes == 4
-    one_lane = dataclasses.replace(config, out=tmp_path / "one")
-    train(one_lane, show_progress=False)
-    assert read_state(one_lane.out / "checkpoints", 62).lanes == 1
-    assert (one_lane.out / "log.jsonl").read_text() != (config.out / "log.jsonl").read_text()
+@pytest.mark.timeout(280)
+def test_a_run_of_two_ranks_goes_on_with_one(config, tmp_path, launch):
+    """With the batches of two ranks: a run keeps the lanes that it began with."""
+    loop = dataclasses.replace(config.loop, max_steps=24)
+    two = dataclasses.replace(config, loop=loop)
+    recipe = tmp_path / "recipe.yaml"
+    save_config(two, recipe)
+    done = launch(2, "-m", "dropdrift", "train", "--recipe", recipe)
+    assert done.returncode == 0, done.stderr[-2000:]
+    checkpoints = two.out / "checkpoints"
+    assert read_state(checkpoints, 24).lanes == 2
+    shutil.copytree(two.out, tmp_path / "one")
+    one = dataclasses.replace(two, out=tmp_path / "one", resume=True)
+    (one.out / "result.json").unlink()
+    shutil.rmtree(checkpoint_path(one.out / "checkpoints", 24))
+    train(one, show_progress=False)
+    expected = saved_tensors(two.out, 24, tmp_path / "w.pt")
+    actual = saved_tensors(one.out, 24, tmp_path / "w.pt")
+    assert expected.keys() == actual.keys()
+    for path, tensor in expected.items():
+        torch.testing.assert_close(actual[path], tensor, atol=2e-4, rtol=0, msg=path)
+    afresh = dataclasses.replace(two, out=tmp_path / "afresh")
+    train(afresh, show_progress=False)
+    other = saved_tensors(afresh.out, 24, tmp_path / "w.pt")
+    assert max(float((other[path] - expected[path]).abs().max()) for path in expected) > 2e-3
 
 
 def test_same_seed_same_run_and_another_seed_another(config, tmp_path):
@@ -165,7 +180,7 @@ def test_validation_between_epochs_does_not_change_the_weights(config, tmp_path)
 def test_bf16_trains(config):
     loop = dataclasses.replace(config.loop, precision="bf16", epochs=1)
     outcome = train(dataclasses.replace(config, loop=loop), show_progress=False)
-    assert outcome["validation"]["auc"] > 0.5
+    assert outcome["validation"]["auc"] > 0.55
 
 
 def test_loss_that_is_not_finite_stops_before_any_table_is_changed(config):
