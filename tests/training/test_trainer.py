@@ -21,6 +21,7 @@ from dropdrift.training.config import (
 )
 from dropdrift.training.evaluation import evaluate
 from dropdrift.training.pipeline import NonFiniteLossError
+from dropdrift.training.result import EvaluationResult
 from dropdrift.training.run_folder import RunFolder, save_config
 from dropdrift.training.trainer import train
 
@@ -111,6 +112,22 @@ def test_the_last_checkpoint_knows_its_validation(config):
     assert (state.best_step, state.best_metrics) == (outcome["best_step"], outcome["validation"])
 
 
+def check_two_ranks_evaluate_as_one(config: TrainConfig, launch) -> None:
+    """Complete rows and rows with features dropped: each rank scores a part of them."""
+    done = launch(2, "-m", "dropdrift", "evaluate", "--run-folder", config.out)
+    assert done.returncode == 0, done.stderr[-2000:]
+    by_two = EvaluationResult.load(config.out / "evaluation-test.json")
+    by_one = evaluate(EvaluateConfig(run_folder=config.out), config, show_progress=False)
+    assert by_one is not None
+    assert by_two.missing_rate == by_one.missing_rate
+    two, one = by_two.tasks["click"], by_one.tasks["click"]
+    points = zip(two.robustness, one.robustness, strict=True)
+    pairs = [(two.complete, one.complete), *((p.metrics, q.metrics) for p, q in points)]
+    assert len(pairs) == 14
+    for ours, theirs in pairs:
+        assert dataclasses.asdict(ours) == pytest.approx(dataclasses.asdict(theirs), abs=1e-5)
+
+
 @pytest.mark.timeout(280)
 def test_a_run_of_two_ranks_goes_on_with_one(config, tmp_path, launch):
     """With the batches of two ranks: a run keeps the lanes that it began with."""
@@ -132,6 +149,7 @@ def test_a_run_of_two_ranks_goes_on_with_one(config, tmp_path, launch):
     assert expected.keys() == actual.keys()
     for path, tensor in expected.items():
         torch.testing.assert_close(actual[path], tensor, atol=2e-4, rtol=0, msg=path)
+    check_two_ranks_evaluate_as_one(two, launch)
     afresh = dataclasses.replace(two, out=tmp_path / "afresh")
     train(afresh, show_progress=False)
     other = saved_tensors(afresh.out, 24, tmp_path / "w.pt")
