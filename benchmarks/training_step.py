@@ -18,7 +18,6 @@ from dropdrift.training.config import TrainConfig
 from dropdrift.training.distributed import Ranks, process_group
 from dropdrift.training.optimizers import Optimizers
 from dropdrift.training.pipeline import GuardedPipeline
-from dropdrift.training.trainer import PRECISIONS
 
 WARM_UP_STEPS = 10
 
@@ -99,9 +98,7 @@ class _StepRunner:
         sharded = build_model(schema, config, ranks)
         optimizers = Optimizers(sharded, config.optimizer, total_steps=1)
         optimizers.set_learning_rates(0)
-        self._pipeline = GuardedPipeline(
-            sharded, optimizers, ranks.device, PRECISIONS[config.loop.precision]
-        )
+        self._pipeline = GuardedPipeline(sharded, optimizers, ranks.device, config.loop.precision)
         self._device = ranks.device
         self._prefetch = config.data.prefetch
         self._loader = Loader(config.data.path, "train", schema, config.data, training=True)

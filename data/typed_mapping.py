@@ -7,7 +7,7 @@ import difflib
 import math
 import reprlib
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -77,10 +77,10 @@ def convert(kind: Any, value: Any, name: str) -> Any:
     return value
 
 
-def suggestion(name: str, known: Collection[str]) -> str:
+def suggestion(name: str, known: Iterable[str], show: Callable[[str], str] = repr) -> str:
     """``; did you mean ...?`` where one of ``known`` is close to ``name``, else nothing."""
     close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f"; did you mean {show(close[0])}?" if close else ""
 
 
 def _owner(kind: Any, value: Any, name: str) -> str:

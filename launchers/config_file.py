@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import math
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from dropdrift.data.typed_mapping import suggestion
 from dropdrift.data.yaml_file import read_yaml
 
 C = TypeVar("C")
@@ -107,12 +107,6 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """``; did you mean ...?`` where one of ``known`` is close to ``name``, else nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
 def _convert_scalar(kind: Any, value: Any, name: str) -> Any:
     assert kind in _SCALARS, f"{name}: {kind} is no type of an option"
     if kind is float and type(value) in (int, str):
@@ -134,7 +128,7 @@ def _flatten(config_type: type[Any], raw: Any, prefix: str) -> dict[str, Any]:
     for key, value in raw.items():
         name = f"{prefix}{key}"
         if key not in hints:
-            raise ValueError(f"unknown key {name!r}{suggestion(str(key), hints)}")
+            raise ValueError(f"unknown key {name!r}{suggestion(str(key), hints, str)}")
         if dataclasses.is_dataclass(hints[key]):
             values |= _flatten(hints[key], value, f"{name}.")
         else:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import tyro
 
+from dropdrift.data.typed_mapping import suggestion
 from dropdrift.launchers.config_file import (
     assemble,
     convert,
@@ -24,7 +25,6 @@ from dropdrift.launchers.config_file import (
     optional_of,
     options_of,
     read_options,
-    suggestion,
 )
 
 __all__ = ["load_config", "parse_config", "recipe_names"]
@@ -84,7 +84,7 @@ def _find_recipe(chosen: str) -> Path:
         return path
     listed = ", ".join(names) or "none"
     raise ValueError(
-        f"unknown recipe {chosen!r}{suggestion(chosen, names)}; "
+        f"unknown recipe {chosen!r}{suggestion(chosen, names, str)}; "
         f"there are: {listed}; or give a YAML file"
     )
 
@@ -120,7 +120,7 @@ def _read_overrides(
             values[negations[flag]] = False
         else:
             known = (flag_of(name) for name in (*options, *negations))
-            hint = suggestion(flag_of(flag), known)
+            hint = suggestion(flag_of(flag), known, str)
             raise ValueError(
                 f"unknown option {flag_of(flag)}{hint or f'; {prog} --help lists them'}"
             )

@@ -13,6 +13,7 @@ from dropdrift.sharding.config import ShardingConfig
 SparseOptimizer = Literal["rowwise_adagrad", "adagrad", "sgd"]
 DecaySchedule = Literal["constant", "linear", "cosine"]
 SelectionMetric = Literal["auc", "uauc", "log_loss"]
+Precision = Literal["fp32", "bf16"]
 
 # The file of a run's folder that holds its TrainConfig.
 CONFIG_FILE = "config.yaml"
@@ -79,7 +80,7 @@ class LoopConfig:
     epochs: int = 1
     max_steps: int = 0
     seed: int = 1
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     validate_every: int = 0
     select_by: SelectionMetric = "auc"
     patience: int = 0

@@ -9,8 +9,11 @@ from torchrec.distributed import DistributedModelParallel
 from torchrec.distributed.train_pipeline import TrainPipelineSparseDist
 
 from dropdrift.data.batch import Batch
+from dropdrift.training.config import Precision
 from dropdrift.training.distributed import all_ranks_agree
 from dropdrift.training.optimizers import Optimizers
+
+_PRECISIONS: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class NonFiniteLossError(ValueError):
@@ -29,11 +32,11 @@ class GuardedPipeline(TrainPipelineSparseDist[Batch, dict[str, torch.Tensor]]):
         model: DistributedModelParallel,
         optimizers: Optimizers,
         device: torch.device,
-        precision: torch.dtype,
+        precision: Precision,
     ) -> None:
         super().__init__(model, optimizers.combined, device, custom_model_fwd=self._forward)
         self._optimizers = optimizers
-        self._precision = precision
+        self._precision = _PRECISIONS[precision]
 
     def _forward(self, batch: Batch | None) -> Any:
         with torch.autocast(

@@ -35,8 +35,6 @@ from dropdrift.training.run_folder import RunFolder
 from dropdrift.training.scenarios import COMPLETE
 from dropdrift.training.scoring import Scores, score_batches
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
 
 def train(config: TrainConfig, *, show_progress: bool = True) -> dict[str, Any] | None:
     """Train a model into ``config.out``.
@@ -95,7 +93,7 @@ class Trainer:
         self.model = build_model(schema, config, ranks)
         self.optimizers = Optimizers(self.model, config.optimizer, self.total_steps)
         self.pipeline = GuardedPipeline(
-            self.model, self.optimizers, ranks.device, PRECISIONS[config.loop.precision]
+            self.model, self.optimizers, ranks.device, config.loop.precision
         )
         self._sums: dict[str, torch.Tensor] = {}
         self._summed_steps = 0

@@ -69,7 +69,7 @@ def run(data: Path, out: Path, name: str, ranks: Ranks) -> None:
     plan = None if name.startswith("planner") else explicit_plan(name, schema, config, ranks)
     model = build_model(schema, config, ranks, plan)
     optimizers = Optimizers(model, config.optimizer, STEPS)
-    pipeline = GuardedPipeline(model, optimizers, ranks.device, torch.float32)
+    pipeline = GuardedPipeline(model, optimizers, ranks.device, "fp32")
     loader = Loader(
         data, "train", schema, config.data,
         rank=ranks.rank, world_size=ranks.world_size, training=True,
