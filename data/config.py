@@ -2,8 +2,61 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+Protocol = Literal["standard", "paper"]
+Order = Literal["time", "file"]
+Training = Literal["every_position", "one_window"]
+
+
+@dataclass(frozen=True)
+class SequenceConfig:
+    """How sequences of interactions become training and evaluation rows (matching models).
+
+    Attributes:
+        protocol: standard: each user's last interaction is the test part, the second last the
+            validation part. paper: T2Diff's, users are split 80 to 20 at random, and one random
+            window of each test user is the test part.
+        order: Order of a user's interactions. file: that of the source file, as T2Diff's published
+            experiments have it; it is no recommendation task, since it leaks.
+        window: Newest interactions that a user's vector is made from.
+        training: every_position: every position of a stretch of a sequence is a target.
+            one_window: one row is one window and its next item, as published.
+        stretch: Interactions of one row (every_position).
+        windows_per_user: Random windows of each training user in an epoch (one_window).
+        fixed_windows: Draw the windows once rather than anew in each epoch, as published.
+        negatives: Items sampled for each batch that its targets compete with; 0: the whole
+            catalogue.
+        split_seed: Seed of the paper protocol's split and evaluation windows.
+        min_interactions: Users with fewer interactions are left out.
+    """
+
+    protocol: Protocol = "standard"
+    order: Order = "time"
+    window: int = 50
+    training: Training = "every_position"
+    stretch: int = 100
+    windows_per_user: int = 10
+    fixed_windows: bool = True
+    negatives: int = 0
+    split_seed: int = 0
+    min_interactions: int = 5
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("window", 1),
+            ("stretch", 2),
+            ("windows_per_user", 1),
+            ("negatives", 0),
+            ("split_seed", 0),
+            ("min_interactions", 3),
+        ):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"data.sequence.{name} is {getattr(self, name)}, must be at least {least}"
+                )
 
 
 @dataclass(frozen=True)
@@ -25,6 +78,7 @@ class DataConfig:
     lanes: int = 0
     shuffle_rows: int = 262_144
     prefetch: int = 4
+    sequence: SequenceConfig = field(default_factory=SequenceConfig)
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "shuffle_rows"):

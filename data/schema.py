@@ -34,11 +34,13 @@ FieldKind = Literal["categorical", "numeric", "multi", "sequence"]
 FieldGroup = Literal["user", "item", "context"]
 Pooling = Literal["sum", "mean"]
 EncodingKind = Literal["vocabulary", "hash", "buckets"]
+DataKind = Literal["impressions", "interactions"]
 
 FIELD_KINDS: tuple[str, ...] = ("categorical", "numeric", "multi", "sequence")
 FIELD_GROUPS: tuple[str, ...] = ("user", "item", "context")
 ENCODING_KINDS: tuple[str, ...] = ("vocabulary", "hash", "buckets")
 POOLINGS: tuple[str, ...] = ("sum", "mean")
+DATA_KINDS: tuple[str, ...] = ("impressions", "interactions")
 
 Named = TypeVar("Named", "Field", "Table")
 
@@ -160,6 +162,10 @@ class Schema:
 
     The order of ``fields`` is the order of the bits in a drop mask and of the embeddings in a
     model's input.
+
+    Attributes:
+        kind: ``impressions`` are rows with labels, for ranking. ``interactions`` are sequences of
+            items, for matching: the fields describe the items, and there are no labels.
     """
 
     name: str
@@ -168,10 +174,15 @@ class Schema:
     labels: tuple[str, ...]
     has_user: bool = False
     has_time: bool = False
+    kind: DataKind = "impressions"
 
     def __post_init__(self) -> None:
+        _one_of(self.kind, DATA_KINDS, f"schema {self.name!r}: kind")
         _require(bool(self.fields), f"schema {self.name!r} has no field")
-        _require(bool(self.labels), f"schema {self.name!r} has no label")
+        if self.kind == "impressions":
+            _require(bool(self.labels), f"schema {self.name!r} has no label")
+        else:
+            _require(not self.labels, f"schema {self.name!r} holds interactions and has labels")
         _unique([f.name for f in self.fields], "field")
         _unique([t.name for t in self.tables], "table")
         _unique(list(self.labels), "label")

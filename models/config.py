@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from dropdrift.models.matching.config import ItemConfig, SASRecConfig, SoftmaxConfig
+from dropdrift.models.t2diff.config import T2DiffConfig
+
+ModelKind = Literal["ranking", "t2diff", "sasrec"]
 ReconstructionNorm = Literal["mean", "sum"]
 Serving = Literal["gated", "denoised", "plain"]
 
@@ -85,15 +89,22 @@ class ModelConfig:
     """What is trained.
 
     Attributes:
+        kind: ranking: DCN-V2, with or without AsymDiffRec, from impressions. t2diff and sasrec:
+            matching, from sequences of interactions.
         tasks: Labels to predict, one head each; empty: the first label of the data set. The first
             one is what validation and early stopping look at.
         embedding_init_std: Standard deviation of the embeddings' initial values.
     """
 
+    kind: ModelKind = "ranking"
     tasks: tuple[str, ...] = ()
     embedding_init_std: float = 0.01
     dcnv2: DCNv2Config = field(default_factory=DCNv2Config)
     asymdiffrec: AsymDiffRecConfig = field(default_factory=AsymDiffRecConfig)
+    item: ItemConfig = field(default_factory=ItemConfig)
+    softmax: SoftmaxConfig = field(default_factory=SoftmaxConfig)
+    t2diff: T2DiffConfig = field(default_factory=T2DiffConfig)
+    sasrec: SASRecConfig = field(default_factory=SASRecConfig)
 
     def __post_init__(self) -> None:
         _at_least("embedding_init_std", self.embedding_init_std, 0)

@@ -1,0 +1,1 @@
+"""T2Diff: a user tower that rebuilds the next item by diffusing interest drift."""

@@ -1,0 +1,146 @@
+"""Options of T2Diff. Needs no torch, so that the command line's help is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+NextItemKind = Literal["diffusion", "diffusion-joint", "regression", "last", "constant", "none"]
+ScheduleKind = Literal["exponential", "linear", "logarithmic"]
+EstimatorKind = Literal["unet", "mlp"]
+SessionEncoderKind = Literal["transformer", "mean"]
+SessionSplit = Literal["count", "gap"]
+TrainingEstimate = Literal["noised", "noise"]
+KlNorm = Literal["squared", "plain"]
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """The diffusion of interest drift (T2Diff, section 4.2).
+
+    Attributes:
+        steps: T, the number of diffusion steps.
+        schedule: Course of the noise beta over the steps (eq. 13 and section 5.1.5).
+        beta_first: Noise of the first step.
+        beta_last: Noise of the last step.
+        drift: Diffuse the drift between adjacent items (drift preparation); off: the items.
+        estimator: unet: 1-D U-Net over the window, as published. mlp: one step for the newest drift
+            from the last items, which is cheap enough for every position.
+        window: Newest items that the estimator sees.
+        levels: Levels of the U-Net, the input's included; the window is halved levels - 1 times.
+        hidden_width: Hidden units of the MLP.
+        kl_weight: lambda, the weight of the diffusion's loss (eq. 25).
+        kl_norm: Norm of the estimate's error: squared (eq. 23) or plain, as in the published code.
+        training_estimate: What x_hat is in training: noised: one step from the noised true drift,
+            as published. noise: one step from pure noise, which has not seen the target.
+        sampling_steps: Steps of the reverse process in serving; 0: all. Fewer are skipped evenly
+            (DDIM).
+        noise_in_sampling: Add noise in the reverse process (DDPM); off: none (DDIM, eta 0).
+    """
+
+    steps: int = 50
+    schedule: ScheduleKind = "exponential"
+    beta_first: float = 0.011
+    beta_last: float = 0.9
+    drift: bool = True
+    estimator: EstimatorKind = "unet"
+    window: int = 50
+    levels: int = 4
+    hidden_width: int = 256
+    kl_weight: float = 0.1
+    kl_norm: KlNorm = "squared"
+    training_estimate: TrainingEstimate = "noised"
+    sampling_steps: int = 0
+    noise_in_sampling: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "window", "levels", "hidden_width"):
+            _at_least(f"diffusion.{name}", getattr(self, name), 1)
+        for name in ("sampling_steps", "kl_weight"):
+            _at_least(f"diffusion.{name}", getattr(self, name), 0)
+        for name in ("beta_first", "beta_last"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(
+                    f"model.t2diff.diffusion.{name} is {getattr(self, name)}, must be between 0 "
+                    "and 1"
+                )
+        if self.beta_last < self.beta_first:
+            raise ValueError(
+                f"model.t2diff.diffusion.beta_last is {self.beta_last}, must not be less than "
+                f"beta_first, {self.beta_first}"
+            )
+        if self.sampling_steps > self.steps:
+            raise ValueError(
+                f"model.t2diff.diffusion.sampling_steps is {self.sampling_steps}, must be at most "
+                f"steps, {self.steps}"
+            )
+        if self.estimator == "unet" and self.window < 2 ** (self.levels - 1):
+            raise ValueError(
+                f"model.t2diff.diffusion.window is {self.window}, which cannot be halved "
+                f"{self.levels - 1} times: give at least {2 ** (self.levels - 1)}, or fewer levels"
+            )
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """The mixed-attention module: the session, and the history that it attends to (section 4.3).
+
+    Attributes:
+        split: count: the session is the last items. gap: it begins after the last pause.
+        length: Most items of the session.
+        gap: Shortest pause between two sessions, in the unit of the data's times (gap).
+        encoder: transformer, as published, or the mean of the session's items.
+        heads: Attention heads of the transformer; must divide the item's width.
+        feed_forward: Units of its hidden layer.
+        recency_bias: Learn a weight for each position, in the session's mean and in the attention
+            to the history; off: order-blind, as published.
+        attention_hidden: Hidden units of the attention to the history.
+        time_lag: Learn a bias for each power of two of the time between an item and the newest one
+            in the attention to the history.
+        user_layers: Hidden layers of eq. 22's network; -1: none at all, as in the published code,
+            where the user's vector is [h_l, h_s] (needs an item vector of twice the width).
+        dropout: Share of the user network's input dropped in training.
+    """
+
+    split: SessionSplit = "count"
+    length: int = 10
+    gap: int = 1800
+    encoder: SessionEncoderKind = "transformer"
+    heads: int = 2
+    feed_forward: int = 64
+    recency_bias: bool = False
+    attention_hidden: int = 4
+    time_lag: bool = False
+    user_layers: int = 0
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("length", "gap", "heads", "feed_forward", "attention_hidden"):
+            _at_least(f"session.{name}", getattr(self, name), 1)
+        _at_least("session.user_layers", self.user_layers, -1)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(
+                f"model.t2diff.session.dropout is {self.dropout}, must be at least 0 and less "
+                "than 1"
+            )
+
+
+@dataclass(frozen=True)
+class T2DiffConfig:
+    """T2Diff's user tower.
+
+    Attributes:
+        next_item: What the session is completed with, x_hat. diffusion: as published, with
+            gradients stopped on the way in and out. diffusion-joint: without the stops. regression:
+            the estimator without noise, trained to predict the drift. last: the newest item.
+            constant: a learned vector. none: nothing (mixed attention only).
+    """
+
+    next_item: NextItemKind = "diffusion"
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    session: SessionConfig = field(default_factory=SessionConfig)
+
+
+def _at_least(name: str, value: float, lowest: float) -> None:
+    if value < lowest:
+        raise ValueError(f"model.t2diff.{name} is {value}, must be at least {lowest}")
