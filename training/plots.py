@@ -1,12 +1,10 @@
-"""The figures of the robustness report, as SVG.
+"""The figures of the robustness report.
 
-A colour and a marker for each model, safe for the colour-blind (Okabe and Ito, 2008); a point for
-each seed, a line or a dash for their mean.
+A point for each seed, a line or a dash for their mean.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,33 +20,9 @@ from dropdrift.training.comparison import (
     estimate,
     measure,
 )
+from dropdrift.training.figures import GREY, STYLE, add_legend, colour, line_style, marker
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LINES = ("-", "--", ":", "-.")
-GREY = "#767676"
 BLOCK_WIDTH = 0.85  # inches
-SVG_METADATA = ("Creator", "Date", "Format", "Type")
-STYLE = {
-    "font.size": 9.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": GREY,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E4E4E4",
-    "grid.linewidth": 0.7,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "xtick.labelcolor": "black",
-    "ytick.labelcolor": "black",
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5,
-    # Names inside the SVG come from this and not from chance, so that equal results make equal
-    # files.
-    "svg.hashsalt": "dropdrift",
-}
 
 
 def robustness_figure(models: Models, label: str) -> Figure | None:
@@ -83,7 +57,7 @@ def robustness_figure(models: Models, label: str) -> Figure | None:
             axes[-1][0].set_xlabel("Share of fields dropped, %")
         if blocks:
             axes[-1][-1].set_xlabel("Fields dropped as a block")
-        _add_legend(figure, axes[0][0])
+        add_legend(figure, axes[0][0])
     return figure
 
 
@@ -117,26 +91,17 @@ def calibration_figure(models: Models, label: str) -> Figure | None:
                     [bucket.prediction for bucket in table],
                     [bucket.label for bucket in table],
                     label=name if order == 0 else None,
-                    color=_colour(index),
-                    marker=MARKERS[index % len(MARKERS)],
-                    linestyle=_line(index),
+                    color=colour(index),
+                    marker=marker(index),
+                    linestyle=line_style(index),
                     linewidth=1,
                     markersize=3.5,
                     alpha=0.8,
                 )
         axes.set(xlim=(0, largest), ylim=(0, largest), aspect="equal")
         axes.set(xlabel="Mean prediction", ylabel="Observed share of positives")
-        _add_legend(figure, axes)
+        add_legend(figure, axes)
     return figure
-
-
-def to_svg(figure: Figure) -> str:
-    """The figure as an ``<svg>`` element; equal figures give equal text."""
-    stream = io.StringIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(stream, format="svg", metadata=dict.fromkeys(SVG_METADATA))
-    text = stream.getvalue()
-    return text[text.index("<svg") :]
 
 
 def _draw_shares(axes: Any, models: Models, label: str, metric: str, shares: list[Drop]) -> None:
@@ -145,7 +110,7 @@ def _draw_shares(axes: Any, models: Models, label: str, metric: str, shares: lis
         estimates = [estimate(seeds, measure(label, metric, drop)) for drop in shares]
         _draw_seeds(axes, positions, estimates, name, index)
         means = [e.mean for e in estimates]
-        axes.plot(positions, means, color=_colour(index), linestyle=_line(index))
+        axes.plot(positions, means, color=colour(index), linestyle=line_style(index))
 
 
 def _draw_blocks(axes: Any, models: Models, label: str, metric: str, blocks: list[Drop]) -> None:
@@ -158,7 +123,7 @@ def _draw_blocks(axes: Any, models: Models, label: str, metric: str, blocks: lis
         estimates = [estimate(seeds, measure(label, metric, drop)) for drop in blocks]
         _draw_seeds(axes, positions, estimates, name, index)
         means = [e.mean for e in estimates]
-        axes.plot(positions, means, "_", color=_colour(index), markersize=dash, mew=1.6)
+        axes.plot(positions, means, "_", color=colour(index), markersize=dash, mew=1.6)
     axes.set_xticks(range(len(blocks)), [str(value) for _, value in blocks])
     axes.set_xlim(-0.5, len(blocks) - 0.5)
     axes.grid(visible=False, axis="x")
@@ -169,21 +134,4 @@ def _draw_seeds(
 ) -> None:
     points = [(x, y) for x, e in zip(positions, estimates, strict=True) for y in e.values]
     x, y = zip(*points, strict=True) if points else ((), ())
-    marker = MARKERS[index % len(MARKERS)]
-    axes.plot(x, y, marker, color=_colour(index), label=name, markersize=4, alpha=0.65, mew=0)
-
-
-def _colour(index: int) -> str:
-    return COLOURS[index % len(COLOURS)]
-
-
-def _line(index: int) -> str:
-    """Another line once the colours are used up."""
-    return LINES[index // len(COLOURS) % len(LINES)]
-
-
-def _add_legend(figure: Figure, axes: Any) -> None:
-    handles, names = axes.get_legend_handles_labels()
-    figure.legend(
-        handles, names, loc="outside upper left", ncols=min(len(names), 4), markerscale=1.4
-    )
+    axes.plot(x, y, marker(index), color=colour(index), label=name, markersize=4, alpha=0.65, mew=0)

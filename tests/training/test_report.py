@@ -25,8 +25,9 @@ from dropdrift.training.comparison import (
     paired,
     robustness_grid,
 )
+from dropdrift.training.figures import to_svg
 from dropdrift.training.metrics import RankingMetrics, calibration_table, ranking_metrics
-from dropdrift.training.plots import calibration_figure, robustness_figure, to_svg
+from dropdrift.training.plots import calibration_figure, robustness_figure
 from dropdrift.training.provenance import provenance
 from dropdrift.training.report import print_comparison, write_report
 from dropdrift.training.result import EvaluationResult, RobustnessPoint, TaskResult
