@@ -1,0 +1,1 @@
+"""Training and evaluation of matching models: ranks over the catalogue, metrics, baselines."""
