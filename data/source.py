@@ -13,7 +13,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from dropdrift.data.quarantine import BadRows
-from dropdrift.data.schema import EncodingKind, FieldGroup, FieldKind, Pooling
+from dropdrift.data.schema import DataKind, EncodingKind, FieldGroup, FieldKind, Pooling
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ class DatasetSpec:
         labels: columns with 0, 1 or null (label unknown for that row).
         user: the column naming a row's user, for UAUC; empty: none.
         time: the numeric column to split by; empty: none.
+        kind: see ``schema.Schema``; interactions are described by ``data.interactions.source``.
     """
 
     name: str
@@ -87,6 +88,7 @@ class DatasetSpec:
     split: TimeSplit | FractionSplit
     user: str = ""
     time: str = ""
+    kind: DataKind = "impressions"
 
 
 class Source(Protocol):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dropdrift.launchers.options import parse_config
+from dropdrift.launchers.prepare_matching import MATCHING_LAYOUTS, prepare_matching
 
 if TYPE_CHECKING:
     from dropdrift.data.source import Source
@@ -20,12 +21,16 @@ class PrepareOptions:
 
     Attributes:
         out: Folder to make.
+        task: What the data is prepared for: ranking rows of impressions, or matching users with
+            items by the sequences of their interactions (movielens, kuairand and table; add
+            '--task matching' to '--help' for the options that it has).
         bad_rows: What a row that cannot be read does: strict ends with an error, quarantine sets
             it aside and counts it.
         overwrite: Replace a prepared data set that is there.
     """
 
     out: Path
+    task: Literal["ranking", "matching"] = "ranking"
     bad_rows: Literal["strict", "quarantine"] = "strict"
     overwrite: bool = False
 
@@ -115,15 +120,45 @@ def run(arguments: list[str]) -> int:
     name, rest = arguments[0], arguments[1:]
     if name not in LAYOUTS:
         raise ValueError(f"unknown layout {name!r}; there are: {', '.join(LAYOUTS)}")
-    options_type, make_source = LAYOUTS[name]
+    if _task(rest) == "matching":
+        _run_matching(name, rest)
+    else:
+        options_type, make_source = LAYOUTS[name]
+        options = parse_config(
+            options_type,
+            rest,
+            prog=f"dropdrift prepare {name}",
+            description=(options_type.__doc__ or "").splitlines()[0],
+        )
+        prepare_source(make_source(options), options)
+    return 0
+
+
+def _task(arguments: list[str]) -> str:
+    """What ``--task`` says, the last time that it is given: it decides which options there are."""
+    task = ""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument == "--task":
+            task = following
+        elif argument.startswith("--task="):
+            task = argument.removeprefix("--task=")
+    return task
+
+
+def _run_matching(name: str, arguments: list[str]) -> None:
+    if name not in MATCHING_LAYOUTS:
+        raise ValueError(
+            f"--task matching: layout {name!r} has no interactions; there are: "
+            f"{', '.join(MATCHING_LAYOUTS)}"
+        )
+    options_type, make_source = MATCHING_LAYOUTS[name]
     options = parse_config(
         options_type,
-        rest,
-        prog=f"dropdrift prepare {name}",
+        arguments,
+        prog=f"dropdrift prepare {name} --task matching",
         description=(options_type.__doc__ or "").splitlines()[0],
     )
-    prepare_source(make_source(options), options)
-    return 0
+    prepare_matching(make_source(options), options)
 
 
 def prepare_source(source: Source, options: PrepareOptions) -> None:

@@ -36,12 +36,21 @@ WITHOUT_TORCH = (
     "launchers/options.py",
     "launchers/doctor.py",
     "launchers/prepare.py",
+    "launchers/prepare_matching.py",
     "data/schema.py",
     "data/source.py",
     "data/preparing/*.py",
     "data/encoding/*.py",
     "data/adaptors/*.py",
     "data/synthetic/*.py",
+    "data/interactions/__init__.py",
+    "data/interactions/codes.py",
+    "data/interactions/layout.py",
+    "data/interactions/ordering.py",
+    "data/interactions/prepare.py",
+    "data/interactions/reading.py",
+    "data/interactions/source.py",
+    "data/interactions/statistics.py",
 )
 
 FILE_LINES = 400

@@ -120,10 +120,7 @@ def _users(files: MovieLensFiles, bad_rows: BadRows) -> SideTable:
 
 
 def _movies(files: MovieLensFiles, bad_rows: BadRows) -> SideTable:
-    movies = files.read("movies.dat", ("movie_id", "title", "genres"), (), bad_rows)
-    found = pc.extract_regex(movies.column("title"), r"\((?P<year>\d{4})\)\s*$")
-    year = pc.struct_field(found, "year").cast(pa.int64())
-    movies = movies.select(["movie_id", "genres"]).append_column("release_year", year)
+    movies = files.movies(bad_rows).select(["movie_id", "genres", "release_year"])
     return SideTable([movies], "movie_id", files.path("movies.dat"))
 
 

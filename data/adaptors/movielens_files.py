@@ -69,6 +69,17 @@ class MovieLensFiles:
                 result[column] = pa.array(numbers, from_pandas=True)
         return pa.RecordBatch.from_pydict(result).filter(pa.array(good))
 
+    def movies(self, bad_rows: BadRows) -> pa.RecordBatch:
+        """``movies.dat``: movie_id, title, genres, and the release_year that the title ends in.
+
+        Raises:
+            ValueError: as ``read``.
+        """
+        movies = self.read("movies.dat", ("movie_id", "title", "genres"), (), bad_rows)
+        found = pc.extract_regex(movies.column("title"), r"\((?P<year>\d{4})\)\s*$")
+        year = pc.struct_field(found, "year").cast(pa.int64())
+        return movies.append_column("release_year", year)
+
     def _lines(self, name: str) -> pa.StringArray:
         lines = (line.rstrip("\r") for line in self._text(name).split("\n"))
         return pa.array([line for line in lines if line], pa.string())

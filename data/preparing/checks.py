@@ -31,6 +31,7 @@ def unfitted_schema(spec: DatasetSpec) -> Schema:
         labels=spec.labels,
         has_user=bool(spec.user),
         has_time=bool(spec.time),
+        kind=spec.kind,
     )
     for field in spec.fields:
         _check_shared(owners[field.table_name], field)

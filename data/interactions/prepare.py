@@ -1,0 +1,201 @@
+"""``dropdrift prepare LAYOUT --task matching``: interactions in, sequences and a catalogue out.
+
+What the folder holds is in ``data.interactions.layout``. The source is read once. Memory holds the
+interactions as numbers, 16 bytes each (user, item, time), and while they are sorted and written
+some 60 more; the distinct ids as text; and the side table.
+
+The catalogue is all items with an interaction, in ascending order of their raw ids as text. Each
+has a row of its own in the table of ``item_id``; vocabularies and bucket edges of the other fields
+are fitted to the catalogue's rows. An item that the side table lacks has no side features.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dropdrift.data.encoding.encoder import Encoder, EncodingReport
+from dropdrift.data.interactions.layout import (
+    FILE_ORDER_COLUMN,
+    ITEM_COLUMN,
+    ITEM_FIELD,
+    ITEMS_FILE,
+    SEQUENCE_COLUMN,
+    TIMES_COLUMN,
+    TITLE_COLUMN,
+    USER_COLUMN,
+    USERS_FILE,
+)
+from dropdrift.data.interactions.ordering import OrderedInteractions, ordered
+from dropdrift.data.interactions.reading import read_interactions, read_items
+from dropdrift.data.interactions.source import InteractionSource, InteractionSpec
+from dropdrift.data.interactions.statistics import sequence_statistics
+from dropdrift.data.preparing.checks import unfitted_schema
+from dropdrift.data.preparing.fitting import Fitter
+from dropdrift.data.preparing.new_folder import new_data_folder
+from dropdrift.data.preparing.prepare import QUARANTINE_FILE, STATISTICS_VERSION
+from dropdrift.data.preparing.progress import RowProgress
+from dropdrift.data.preparing.statistics import STATISTICS_FILE, field_summary
+from dropdrift.data.quarantine import BadRowMode, BadRows
+from dropdrift.data.schema import Schema
+
+# Lists are found by 32-bit offsets.
+MAX_INTERACTIONS = 2**31 - 1
+_ROW_GROUP_ROWS = 65_536
+
+
+def prepare_interactions(
+    source: InteractionSource,
+    out: Path,
+    *,
+    bad_rows: BadRowMode = "strict",
+    overwrite: bool = False,
+    progress: bool = True,
+    provenance: Mapping[str, Any] | None = None,
+) -> Schema:
+    """Write the sequences of all users and the catalogue of all items of ``source``.
+
+    Args:
+        source: the interactions and the items.
+        out: the folder to make.
+        bad_rows: ``strict`` refuses the first row that cannot be read, ``quarantine`` sets such
+            rows aside and counts them.
+        overwrite: replace the prepared data set that is there.
+        progress: show a progress bar on standard error.
+        provenance: command line, versions and the like, kept in ``statistics.json`` as they are.
+
+    Returns:
+        The fitted schema, of kind ``interactions``.
+
+    Raises:
+        ValueError: ``out`` exists; the source's description contradicts itself or its columns;
+            there is no interaction; an item is listed twice; a row is bad in strict mode. Nothing
+            is left of ``out`` then.
+    """
+    spec = source.spec
+    unfitted_schema(spec.dataset)
+    aside = BadRows(bad_rows)
+    with (
+        new_data_folder(out, overwrite=overwrite) as folder,
+        RowProgress(source.total_rows, shown=progress) as bar,
+    ):
+        listed = _listed_items(source, aside)
+        read = bar.track(source.batches(aside), "read interactions")
+        interactions = read_interactions(read, spec, aside)
+        if len(interactions) > MAX_INTERACTIONS:
+            raise ValueError(
+                f"data set {spec.name!r} has {len(interactions):,} interactions, there may be "
+                f"{MAX_INTERACTIONS:,}: take fewer days or fewer users"
+            )
+        user_ids, item_ids = interactions.user_ids, interactions.item_ids
+        sequences = ordered(interactions)
+        del interactions
+        schema, statistics = _write_items(item_ids, listed, spec, folder)
+        _write_users(user_ids, sequences, folder)
+        counted = sequence_statistics(sequences, len(item_ids), has_time=bool(spec.time))
+        _write_statistics(
+            {"name": spec.name, "kind": schema.kind, **counted, **statistics},
+            provenance,
+            aside,
+            folder,
+        )
+    return schema
+
+
+def _listed_items(source: InteractionSource, bad_rows: BadRows) -> pa.Table | None:
+    table = source.items(bad_rows)
+    if table is None:
+        assert not source.spec.fields
+        assert not source.spec.title
+        return None
+    return read_items(table, source.spec, bad_rows)
+
+
+def _write_items(
+    item_ids: pa.Array, listed: pa.Table | None, spec: InteractionSpec, folder: Path
+) -> tuple[Schema, dict[str, Any]]:
+    """Fits the schema to the catalogue, and writes both; returns what was counted."""
+    raw = {ITEM_FIELD: item_ids}
+    titles = pa.nulls(len(item_ids), pa.string())
+    known = 0
+    if listed is not None:
+        rows = pc.index_in(item_ids, value_set=listed.column(spec.item).combine_chunks())
+        known = len(rows) - rows.null_count
+        raw |= {f.name: listed.column(f.name).combine_chunks().take(rows) for f in spec.fields}
+        if spec.title:
+            titles = listed.column(spec.title).combine_chunks().take(rows)
+    catalogue = pa.RecordBatch.from_pydict(raw)
+    fitter = Fitter(spec.dataset)
+    report = EncodingReport()
+    with _named(spec):
+        fitter.add(catalogue)
+        schema, vocabularies = fitter.fitted()
+        encoded = Encoder(schema, vocabularies).encode(catalogue, report)
+    schema.save(folder)
+    for table, vocabulary in vocabularies.items():
+        vocabulary.save(folder, table)
+    columns = {ITEM_COLUMN: item_ids.cast(pa.string()), TITLE_COLUMN: titles}
+    columns |= {name: encoded.column(name) for name in encoded.column_names}
+    _write(pa.table(columns), folder / ITEMS_FILE)
+    counted = {
+        "fields": field_summary(report),
+        "side_table": {
+            "items": 0 if listed is None else listed.num_rows,
+            "left_out_without_interaction": 0 if listed is None else listed.num_rows - known,
+            "catalogue_items_not_in_it": len(item_ids) - known,
+        },
+    }
+    return schema, counted
+
+
+def _write_users(user_ids: pa.Array, sequences: OrderedInteractions, folder: Path) -> None:
+    offsets = pa.array(sequences.offsets.astype(np.int32))
+    lists = {
+        SEQUENCE_COLUMN: sequences.items,
+        TIMES_COLUMN: sequences.times,
+        FILE_ORDER_COLUMN: sequences.file_order,
+    }
+    columns = {USER_COLUMN: user_ids.cast(pa.string())}
+    columns |= {
+        name: pa.ListArray.from_arrays(offsets, pa.array(values)) for name, values in lists.items()
+    }
+    _write(pa.table(columns), folder / USERS_FILE)
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path, compression="zstd", row_group_size=_ROW_GROUP_ROWS)
+
+
+@contextmanager
+def _named(spec: InteractionSpec) -> Iterator[None]:
+    """Has an error about a column say whose column it is."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"data set {spec.name!r}: {error}") from error
+
+
+def _write_statistics(
+    statistics: Mapping[str, Any],
+    provenance: Mapping[str, Any] | None,
+    bad_rows: BadRows,
+    folder: Path,
+) -> None:
+    payload = {
+        "format_version": STATISTICS_VERSION,
+        **statistics,
+        "bad_rows": dict(bad_rows.reasons),
+        "provenance": provenance,
+    }
+    text = json.dumps(payload, indent=2, ensure_ascii=False) + "\n"
+    (folder / STATISTICS_FILE).write_text(text, encoding="utf-8")
+    if bad_rows.count:
+        bad_rows.save(folder / QUARANTINE_FILE)

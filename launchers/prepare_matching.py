@@ -1,0 +1,81 @@
+"""``dropdrift prepare LAYOUT --task matching``: interactions to sequences and a catalogue."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from dropdrift.data.interactions.source import InteractionSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingOptions:
+    """Where the prepared interactions go.
+
+    Attributes:
+        out: Folder to make.
+        task: What the data is prepared for: ranking rows of impressions, or matching users with
+            items by the sequences of their interactions.
+        bad_rows: What a row that cannot be read does: strict ends with an error, quarantine sets
+            it aside and counts it.
+        overwrite: Replace a prepared data set that is there.
+    """
+
+    out: Path
+    task: Literal["ranking", "matching"] = "matching"
+    bad_rows: Literal["strict", "quarantine"] = "strict"
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovieLensOptions(MatchingOptions):
+    """MovieLens-1M: every rating is an interaction.
+
+    Attributes:
+        source: The file ml-1m.zip, or the folder ml-1m.
+    """
+
+    source: Path
+
+
+def prepare_matching(source: InteractionSource, options: MatchingOptions) -> None:
+    """Prepare ``source`` and print what has come of it."""
+    from dropdrift.data.interactions.prepare import prepare_interactions
+    from dropdrift.training.provenance import provenance
+
+    schema = prepare_interactions(
+        source,
+        options.out,
+        bad_rows=options.bad_rows,
+        overwrite=options.overwrite,
+        provenance=provenance(options),
+    )
+    statistics = json.loads((options.out / "statistics.json").read_text(encoding="utf-8"))
+    lengths = statistics["lengths"]
+    print(
+        f"{options.out}: {statistics['users']:,} users, {statistics['items']:,} items, "
+        f"{statistics['interactions']:,} interactions ({statistics['density']:.3%} of the pairs); "
+        f"sequences of {lengths['min']:,} to {lengths['max']:,}, median {lengths['median']:,.0f}; "
+        f"{len(schema.fields)} fields"
+    )
+    without = statistics["side_table"]["catalogue_items_not_in_it"]
+    if without and statistics["side_table"]["items"]:
+        print(f"{without:,} items have interactions and are not listed: they have no side features")
+    set_aside = sum(statistics["bad_rows"].values())
+    if set_aside:
+        print(f"{set_aside:,} rows set aside, listed in {options.out / 'quarantine.jsonl'}")
+
+
+def _movielens(options: MovieLensOptions) -> InteractionSource:
+    from dropdrift.data.adaptors.movielens_interactions import MovieLensInteractions
+
+    return MovieLensInteractions(options.source)
+
+
+MATCHING_LAYOUTS: dict[str, tuple[type[MatchingOptions], Callable[[Any], InteractionSource]]] = {
+    "movielens": (MovieLensOptions, _movielens),
+}
