@@ -1,0 +1,91 @@
+"""1-D U-Net over the time axis, the estimator of T2Diff (eq. 15).
+
+Legend: R rows, n items of a window, d width, c channels. Tensors are [R, n, c], channels last.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dropdrift.models.t2diff.step_embedding import step_waves
+
+# The step embedding's scale: small next to embeddings, as published.
+STEP_SCALE = 0.01
+
+
+class UNet(nn.Module):
+    """z_0_hat [R, n, d] from concat(z_t, X) [R, n, 2d] and the step t.
+
+    Each level has one convolution of 3 positions to d, 2d, 4d, ... channels, then swish and layer
+    norm. Downwards max-pooling halves the time axis; upwards it is doubled by repetition, its
+    channels are brought down to the level's by a 1x1 convolution and the level's own output is
+    concatenated before another such convolution. A linear map at the end, which begins at zero (no
+    drift), makes drifts of any scale possible. Edges are mirrored: in the convolutions, and at the
+    beginning of the window where it is extended to a multiple of 2^(levels - 1).
+
+    Args:
+        width: d.
+        window: n.
+        levels: levels, the input's included.
+
+    Raises:
+        ValueError: the window cannot be halved levels - 1 times.
+    """
+
+    def __init__(self, width: int, window: int, levels: int) -> None:
+        super().__init__()
+        if window < 2 ** (levels - 1):
+            raise ValueError(
+                f"a window of {window} cannot be halved {levels - 1} times: give at least "
+                f"{2 ** (levels - 1)}, or fewer levels"
+            )
+        self.entries = window
+        self.extension = -window % 2 ** (levels - 1)
+        channels = [width * 2**level for level in range(levels)]
+        self.down = nn.ModuleList(
+            Convolution(into, out)
+            for into, out in zip([2 * width, *channels[:-1]], channels, strict=True)
+        )
+        self.shrink = nn.ModuleList(nn.Linear(2 * c, c) for c in channels[:-1])
+        self.up = nn.ModuleList(Convolution(2 * c, c) for c in channels[:-1])
+        self.output = nn.Linear(width, width)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, noisy: Tensor, step: Tensor, items: Tensor, present: Tensor) -> Tensor:
+        """z_0_hat [R, n, d]; see ``Estimator``. Positions without an item enter as zeros."""
+        hidden = torch.cat([noisy, items], dim=2)
+        hidden = hidden + STEP_SCALE * step_waves(step, hidden.shape[2]).unsqueeze(1)
+        hidden = hidden * present.unsqueeze(2)
+        if self.extension:
+            hidden = torch.cat([hidden[:, 1 : self.extension + 1].flip(1), hidden], dim=1)
+        skips = []
+        for level, convolution in enumerate(self.down):
+            if level:
+                skips.append(hidden)
+                hidden = torch.maximum(hidden[:, ::2], hidden[:, 1::2])
+            hidden = convolution(hidden)
+        for shrink, convolution in zip(reversed(self.shrink), reversed(self.up), strict=True):
+            # The 1x1 convolution before the repetition: the same numbers for half the work.
+            hidden = shrink(hidden).repeat_interleave(2, dim=1)
+            hidden = convolution(torch.cat([skips.pop(), hidden], dim=2))
+        return self.output(hidden[:, self.extension :])
+
+
+class Convolution(nn.Module):
+    """A convolution of 3 positions, mirrored at the edges, swish and layer norm."""
+
+    def __init__(self, into: int, out: int) -> None:
+        super().__init__()
+        self.weight = nn.Linear(3 * into, out)
+        self.norm = nn.LayerNorm(out)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[R, n, into] to [R, n, out], as one product with the three shifted copies."""
+        edge = min(1, hidden.shape[1] - 1)
+        before = torch.cat([hidden[:, edge : edge + 1], hidden[:, :-1]], dim=1)
+        last = hidden.shape[1] - 1 - edge
+        after = torch.cat([hidden[:, 1:], hidden[:, last : last + 1]], dim=1)
+        return self.norm(F.silu(self.weight(torch.cat([before, hidden, after], dim=2))))

@@ -1,0 +1,66 @@
+"""An estimator of the newest drift alone, cheap enough to be trained at every position.
+
+Legend: R rows, n items of a window, d width, h hidden units.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dropdrift.models.t2diff.step_embedding import step_waves
+
+WAVES = 16
+BLOCKS = 2
+
+
+class WindowMLP(nn.Module):
+    """z_0_hat [R, 1, d] of the newest position, from its z_t, the window's items and the step t.
+
+    The window's items, each position with a matrix of its own, and z_t are added in h hidden
+    units. Residual blocks follow, whose layer norm the step scales and shifts (AdaLN: Peebles and
+    Xie, ICCV 2023). The linear map at the end begins at zero.
+
+    Args:
+        width: d.
+        window: n.
+        hidden_width: h.
+    """
+
+    entries = 1
+
+    def __init__(self, width: int, window: int, hidden_width: int) -> None:
+        super().__init__()
+        self.noisy = nn.Linear(width, hidden_width, bias=False)
+        self.items = nn.Linear(window * width, hidden_width)
+        self.blocks = nn.ModuleList(Block(hidden_width) for _ in range(BLOCKS))
+        self.norm = nn.LayerNorm(hidden_width)
+        self.output = nn.Linear(hidden_width, width)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, noisy: Tensor, step: Tensor, items: Tensor, present: Tensor) -> Tensor:
+        """z_0_hat [R, 1, d]; see ``Estimator``. Positions without an item enter as zeros."""
+        hidden = self.noisy(noisy[:, -1]) + self.items((items * present.unsqueeze(2)).flatten(1))
+        waves = step_waves(step, WAVES).to(hidden.dtype)
+        for block in self.blocks:
+            hidden = block(hidden, waves)
+        return self.output(F.silu(self.norm(hidden))).unsqueeze(1)
+
+
+class Block(nn.Module):
+    """hidden + W swish(LN(hidden) * (1 + scale(t)) + shift(t))."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.modulation = nn.Linear(WAVES, 2 * width)
+        self.linear = nn.Linear(width, width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, hidden: Tensor, waves: Tensor) -> Tensor:
+        """[R, h] to [R, h]."""
+        scale, shift = self.modulation(waves).chunk(2, dim=1)
+        return hidden + self.linear(F.silu(torch.addcmul(shift, self.norm(hidden), 1 + scale)))
