@@ -1,9 +1,11 @@
-"""For tests of any room: a small prepared data set, as ``dropdrift prepare`` would write it."""
+"""For tests of any room: small prepared data sets, as ``dropdrift prepare`` would write them."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from dropdrift.data.columns import TIME_COLUMN, USER_COLUMN, label_column
+from dropdrift.data.encoding.encoder import Encoder
 from dropdrift.data.encoding.vocabulary import Vocabulary
 from dropdrift.data.schema import Encoding, Field, Schema, Table
 
@@ -46,6 +49,121 @@ def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 row_group_size=ROWS_PER_GROUP,
                 compression="zstd",
             )
+    return folder
+
+
+class WriteInteractions(Protocol):
+    """Writes a prepared data set of interactions from lists, as ``--task matching`` would."""
+
+    def __call__(
+        self,
+        folder: Path,
+        users: Sequence[Sequence[int]],
+        *,
+        items: int = 0,
+        times: Sequence[Sequence[int]] | None = None,
+        file_order: Sequence[Sequence[int]] | None = None,
+        tags: Sequence[Sequence[str]] | None = None,
+        years: Sequence[int | None] | None = None,
+    ) -> Path:
+        """Write into ``folder``.
+
+        Args:
+            folder: where; it is made if need be.
+            users: the items of each user, rows of the catalogue, in time order; user u is "u<u>".
+            items: number of items, at least all that occur; item i is "i<i>", its title "Item <i>".
+            times: of each interaction; without, there is no time.
+            file_order: of each user's interactions; without, that of time.
+            tags: of each item, a field of kind multi; without, there is no such field.
+            years: of each item, a categorical field; without, there is no such field.
+        """
+
+
+@pytest.fixture(scope="session")
+def write_interactions() -> WriteInteractions:
+    return _write_interactions
+
+
+@pytest.fixture(scope="session")
+def interactions_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sequences that can be learned: 40 users of 6 to 40 interactions, 30 items, tags and years.
+
+    The next item is two rows further in the catalogue, four times out of five. Do not write into
+    the folder.
+    """
+    generator = np.random.default_rng(11)
+    items, users = 30, []
+    for _ in range(40):
+        sequence = [int(generator.integers(items))]
+        for _ in range(int(generator.integers(5, 40))):
+            follows = generator.random() < 0.8
+            sequence.append(int((sequence[-1] + 2) if follows else generator.integers(items)))
+            sequence[-1] %= items
+        users.append(sequence)
+    return _write_interactions(
+        tmp_path_factory.mktemp("interactions"),
+        users,
+        items=items,
+        times=[[1000 * u + 60 * n for n in range(len(s))] for u, s in enumerate(users)],
+        file_order=[generator.permutation(len(s)).tolist() for s in users],
+        tags=[[f"t{i % 3}", f"t{3 + i % 5}"][: i % 7 and 1 + i % 2] for i in range(items)],
+        years=[1990 + i // 4 if i % 10 else None for i in range(items)],
+    )
+
+
+def _write_interactions(
+    folder: Path,
+    users: Sequence[Sequence[int]],
+    *,
+    items: int = 0,
+    times: Sequence[Sequence[int]] | None = None,
+    file_order: Sequence[Sequence[int]] | None = None,
+    tags: Sequence[Sequence[str]] | None = None,
+    years: Sequence[int | None] | None = None,
+) -> Path:
+    items = max(items, 1 + max(max(user, default=0) for user in users))
+    raw: dict[str, pa.Array] = {"item_id": pa.array([f"i{i}" for i in range(items)])}
+    fields = [Field("item_id", "categorical", "item_id", "item", identifier=True)]
+    if tags is not None:
+        raw["tags"] = pa.array(tags, pa.list_(pa.string()))
+        fields.append(Field("tags", "multi", "tags", "item", max_length=4))
+    if years is not None:
+        raw["year"] = pa.array([None if year is None else str(year) for year in years])
+        fields.append(Field("year", "categorical", "year", "item"))
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabularies, tables = {}, []
+    for name, column in raw.items():
+        flat = column.flatten() if pa.types.is_list(column.type) else column
+        values = sorted(set(flat.drop_null().to_pylist()))
+        vocabularies[name] = Vocabulary(pa.array(values), np.ones(len(values), np.int64))
+        vocabularies[name].save(folder, name)
+        encoding = Encoding("vocabulary", digest=vocabularies[name].digest)
+        tables.append(Table(name, len(values) + 1, 16, encoding))
+    schema = Schema(
+        "interactions",
+        tuple(fields),
+        tuple(tables),
+        labels=(),
+        has_user=True,
+        has_time=times is not None,
+        kind="interactions",
+    )
+    schema.save(folder)
+    encoded = Encoder(schema, vocabularies).encode(pa.table(raw))
+    names = {":item": raw["item_id"], ":title": pa.array([f"Item {i}" for i in range(items)])}
+    pq.write_table(
+        pa.table(names | {name: encoded.column(name) for name in encoded.column_names}),
+        folder / "items.parquet",
+    )
+    times = times or [[0] * len(user) for user in users]
+    file_order = file_order or [range(len(user)) for user in users]
+    sequences = {
+        ":user": pa.array([f"u{number}" for number in range(len(users))]),
+        "items": pa.array(map(list, users), pa.list_(pa.int32())),
+        "times": pa.array(map(list, times), pa.list_(pa.int64())),
+        "file_order": pa.array(map(list, file_order), pa.list_(pa.int32())),
+    }
+    pq.write_table(pa.table(sequences), folder / "users.parquet")
     return folder
 
 

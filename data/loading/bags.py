@@ -44,10 +44,10 @@ class Bags:
 
     def take(self, rows: NDArray[np.int64]) -> Bags:
         """The rows at the positions ``rows``, in that order."""
-        lengths = self.lengths[rows]
+        lengths = self.offsets[rows + 1] - self.offsets[rows]
         taken = Bags.from_lengths(lengths, self.values)
         # Position of every id: its place in the result, moved by how far its row moves.
-        moved = np.repeat(self.offsets[:-1][rows] - taken.offsets[:-1], lengths)
+        moved = np.repeat(self.offsets[rows] - taken.offsets[:-1], lengths)
         return Bags(taken.offsets, self.values[moved + np.arange(len(moved))])
 
     @staticmethod
