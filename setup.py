@@ -16,5 +16,8 @@ setup(
     + [f"dropdrift.{room}" for room in ROOMS]
     + [f"dropdrift.{room}.{name}" for room in ROOMS for name in find_packages(room)],
     package_dir={"dropdrift": "src/dropdrift", **{f"dropdrift.{room}": room for room in ROOMS}},
-    package_data={"dropdrift": ["py.typed"], "dropdrift.launchers": ["recipes/*.yaml"]},
+    package_data={
+        "dropdrift": ["py.typed"],
+        "dropdrift.launchers": ["recipes/*.yaml", "experiments/*.yaml"],
+    },
 )

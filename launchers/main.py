@@ -43,6 +43,7 @@ COMMANDS = {
     ),
     "predict": Command("score the rows of a Parquet file", needs_torch=True),
     "report": Command("put the results of several runs side by side"),
+    "experiment": Command("train and compare the variants of a plan", needs_torch=True),
     "demo": Command("train and compare two models on built-in data", needs_torch=True),
     "bench": Command("run the benchmarks", needs_torch=True),
     "doctor": Command("check the installation and this machine"),

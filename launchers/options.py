@@ -27,7 +27,7 @@ from dropdrift.launchers.config_file import (
     read_options,
 )
 
-__all__ = ["load_config", "parse_config", "recipe_names"]
+__all__ = ["find_recipe", "load_config", "parse_config", "recipe_names"]
 
 C = TypeVar("C")
 
@@ -60,7 +60,7 @@ def parse_config(
     given = _split([argument for argument in arguments if argument not in ("-h", "--help")])
     named = recipe and "recipe" in given
     chosen = _one_text("recipe", given.pop("recipe")) if named else ""
-    values = read_options(config_type, _find_recipe(chosen)) if named else {}
+    values = read_options(config_type, find_recipe(chosen)) if named else {}
     if wants_help:
         _print_help(config_type, values, prog, description, recipe)
     overrides = _read_overrides(options_of(config_type), given, prog)
@@ -75,7 +75,8 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in _RECIPES.glob("*.yaml"))
 
 
-def _find_recipe(chosen: str) -> Path:
+def find_recipe(chosen: str) -> Path:
+    """The file of a recipe that comes with Dropdrift, or a user's own; ValueError naming all."""
     names = recipe_names()
     if chosen in names:
         return _RECIPES / f"{chosen}.yaml"

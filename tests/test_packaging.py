@@ -46,10 +46,11 @@ def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def packaged_files() -> set[str]:
-    """What an installation must hold: every module of every room, and the recipes."""
+    """What an installation must hold: every module of every room, recipes and experiments."""
     modules = (path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
     recipes = (ROOT / "launchers/recipes").glob("*.yaml")
-    return {f"dropdrift/{path.relative_to(ROOT)}" for path in (*modules, *recipes)} | {
+    plans = (ROOT / "launchers/experiments").glob("*.yaml")
+    return {f"dropdrift/{path.relative_to(ROOT)}" for path in (*modules, *recipes, *plans)} | {
         "dropdrift/__init__.py",
         "dropdrift/__main__.py",
         "dropdrift/py.typed",

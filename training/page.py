@@ -33,6 +33,8 @@ thead th {{ border-bottom: 1px solid #888; font-weight: 600; }}
 tbody tr + tr td {{ border-top: 1px solid #eee; }}
 .spread {{ font-size: .87em; }}
 figure {{ margin: 1.2rem 0; }}
+.beside {{ display: flex; flex-wrap: wrap; gap: 0 1.5rem; }}
+.beside figure {{ max-width: 30rem; margin: .8rem 0; }}
 svg {{ max-width: 100%; height: auto; }}
 details {{ margin: .4rem 0; }}
 summary {{ cursor: pointer; }}

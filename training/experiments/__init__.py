@@ -1,0 +1,1 @@
+"""Experiments: variants by seeds, trained, evaluated, compared and reported."""

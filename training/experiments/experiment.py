@@ -1,0 +1,126 @@
+"""An experiment from its plan to its report."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from dropdrift.data.schema import Schema
+from dropdrift.training.config import TrainConfig
+from dropdrift.training.experiments.matching import MatchingMeasures, validation_curve
+from dropdrift.training.experiments.plan import Plan
+from dropdrift.training.experiments.pool import run_jobs
+from dropdrift.training.experiments.progress import ExperimentProgress
+from dropdrift.training.experiments.report import grids, write_reports
+from dropdrift.training.experiments.runs import PART, Run, check_may_go_on, perform
+from dropdrift.training.experiments.summary import Outcome, Summary, summarise
+from dropdrift.training.provenance import provenance, read_json
+from dropdrift.training.run_folder import RunFolder
+from dropdrift.training.terminal import print_grid
+
+STATISTICS_FILE = "statistics.json"
+
+
+def run_experiment(
+    plan: Plan,
+    runs: Sequence[Run],
+    *,
+    wanted: Sequence[str],
+    data: Path,
+    out: Path,
+    jobs: int,
+    show_progress: bool = True,
+    console: Console | None = None,
+) -> Summary:
+    """Carry out what is not done yet, print the tables and write the reports.
+
+    Args:
+        plan: the plan.
+        runs: all of its runs.
+        wanted: rows to run now; the others are reported as far as they are there.
+        data: folder of the prepared data.
+        out: folder of the experiment.
+        jobs: processes.
+        show_progress: whether there is a progress bar.
+        console: where the tables are printed; none: the standard output.
+
+    Raises:
+        ValueError: a folder holds another run, or results are of different data.
+    """
+    measures = MatchingMeasures(plan)
+    schema = Schema.load(data)
+    here = [run for run in runs if run.row in wanted]
+    for run in here:
+        check_may_go_on(run, schema)
+    failures = _carry_out([run for run in here if not run.is_evaluated()], jobs, show_progress)
+    rows = {
+        row: [
+            _outcome(run, failures.get(run.title, ""), measures)
+            for run in runs
+            if run.row == row and (run.title in failures or run.is_evaluated())
+        ]
+        for row in plan.rows
+    }
+    summary = summarise(plan, rows, measures.titles, _curve_title(runs))
+    console = console or Console()
+    for grid in grids(summary):
+        print_grid(grid, console)
+    origin = provenance({"plan": plan, "jobs": jobs, "base": _base_config(plan, runs)})
+    write_reports(summary, _data_facts(data, schema), origin, out)
+    return summary
+
+
+def _carry_out(runs: Sequence[Run], jobs: int, show_progress: bool) -> dict[str, str]:
+    """Why runs have failed, by their titles."""
+    if not runs:
+        return {}
+    with ExperimentProgress(len(runs), jobs, show_progress) as progress:
+        run_jobs(runs, perform, min(jobs, len(runs)), progress)
+        return progress.failures
+
+
+def _outcome(run: Run, failure: str, measures: MatchingMeasures) -> Outcome:
+    training: dict[str, float] = {}
+    curve: tuple[tuple[int, float], ...] = ()
+    folder = RunFolder(run.folder)
+    if not run.baseline:
+        curve = validation_curve(folder.log_file, _chosen_by(run.config))
+    if failure:
+        return Outcome(run.seed, failure=failure, curve=curve)
+    if folder.is_complete():
+        outcome = read_json(folder.result_file)
+        training = {
+            key: outcome[key] for key in ("steps", "best_step", "seconds", "rows_per_second")
+        }
+    users = measures.users(run.folder / f"ranks-{PART}.parquet")
+    return Outcome(run.seed, measures.numbers(run.result_file), "", users, training, curve)
+
+
+def _chosen_by(config: TrainConfig) -> str:
+    return f"{config.loop.select_by}@{config.loop.select_at}"
+
+
+def _curve_title(runs: Sequence[Run]) -> str:
+    named = dict.fromkeys(_chosen_by(run.config) for run in runs if not run.baseline)
+    return " or ".join(named)
+
+
+def _base_config(plan: Plan, runs: Sequence[Run]) -> TrainConfig:
+    config = next(run.config for run in runs if run.row == plan.base)
+    return dataclasses.replace(config, out=config.out.parent)
+
+
+def _data_facts(data: Path, schema: Schema) -> dict[str, Any]:
+    """Name and counts of the data; the folder's own name, not where it lies."""
+    facts: dict[str, Any] = {"Data": f"{schema.name} ({data.name})"}
+    path = data / STATISTICS_FILE
+    if path.is_file():
+        counts = read_json(path)
+        for key in ("users", "items", "interactions"):
+            if isinstance(counts, dict) and isinstance(counts.get(key), int):
+                facts[key.capitalize()] = counts[key]
+    return facts

@@ -1,0 +1,132 @@
+"""The figures of an experiment: a point for each seed, a dash for their mean.
+
+Each is narrow enough to be read on a telephone; a page sets them beside each other where it can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from dropdrift.training.experiments.summary import Outcome, Summary
+from dropdrift.training.figures import (
+    GREY,
+    STYLE,
+    colour,
+    line_style,
+    marker,
+)
+
+WIDTH = 4.9  # inches
+ROW_HEIGHT = 0.3
+
+
+def metric_figure(summary: Summary, metric: str) -> Figure:
+    """The values of one metric, a row for each variant; published figures as open rings."""
+    names = list(summary.rows)
+    with mpl.rc_context(STYLE):
+        figure, axes = _rows_of(names)
+        for index, name in enumerate(names):
+            estimate = summary.estimate(name, metric)
+            _draw_seeds(axes, index, estimate.values, _colour(summary, name))
+            published = summary.plan.published.get(name, {}).get(metric)
+            if published is not None:
+                axes.plot(
+                    published, index, "o", markersize=8, color=GREY, fillstyle="none", zorder=4
+                )
+        if summary.plan.base in names:
+            mean = summary.estimate(summary.plan.base, metric).mean
+            axes.axvline(mean, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        axes.set_xlabel(summary.titles[metric])
+    return figure
+
+
+def difference_figure(summary: Summary, metric: str) -> Figure | None:
+    """Differences to the base by seed, with the interval over users as a bar; None without any."""
+    compared = {row: d for (row, name), d in summary.differences.items() if name == metric}
+    if not compared:
+        return None
+    with mpl.rc_context(STYLE):
+        figure, axes = _rows_of(list(compared))
+        for index, (name, difference) in enumerate(compared.items()):
+            own = _colour(summary, name)
+            bounds = (difference.by_user.low, difference.by_user.high)
+            axes.plot(bounds, (index, index), color=own, linewidth=7, alpha=0.22, zorder=2)
+            _draw_seeds(axes, index, difference.seeds.values, own)
+        axes.axvline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        axes.set_xlabel(f"{summary.titles[metric]}, difference to {summary.plan.base}")
+    return figure
+
+
+def curves_figure(summary: Summary) -> Figure | None:
+    """The validation metric over the steps: seeds thin, their mean thick; None without any."""
+    rows = {name: outcomes for name, outcomes in summary.rows.items() if _has_curve(outcomes)}
+    if not rows:
+        return None
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 3.6 + 0.22 * ((len(rows) + 1) // 2)), layout="constrained")
+        axes = figure.subplots()
+        for name, outcomes in rows.items():
+            index = list(summary.rows).index(name)
+            for outcome in outcomes:
+                if outcome.curve:
+                    axes.plot(
+                        *zip(*outcome.curve, strict=True),
+                        color=colour(index),
+                        linestyle=line_style(index),
+                        linewidth=0.7,
+                        alpha=0.45,
+                    )
+            steps, means = _mean_curve(outcomes)
+            axes.plot(
+                steps,
+                means,
+                label=name,
+                color=colour(index),
+                linestyle=line_style(index),
+                marker=marker(index),
+                markevery=max(1, len(steps) // 6),
+                markersize=4,
+            )
+        axes.set(xlabel="Step", ylabel=f"{summary.curve_title}, validation part")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        handles, names = axes.get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside upper left", ncols=2)
+    return figure
+
+
+def _rows_of(names: Sequence[str]) -> tuple[Figure, Any]:
+    """Axes with a row for each name, the first on top."""
+    figure = Figure(figsize=(WIDTH, 0.75 + ROW_HEIGHT * len(names)), layout="constrained")
+    axes = figure.subplots()
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    return figure, axes
+
+
+def _draw_seeds(axes: Any, index: int, values: Sequence[float], own: str) -> None:
+    axes.plot(values, [index] * len(values), "o", color=own, markersize=4.5, alpha=0.65, mew=0)
+    if values:
+        mean = sum(values) / len(values)
+        axes.plot(mean, index, "|", color=own, markersize=13, mew=2, zorder=3)
+
+
+def _colour(summary: Summary, name: str) -> str:
+    return colour(list(summary.rows).index(name))
+
+
+def _has_curve(outcomes: Sequence[Outcome]) -> bool:
+    return any(outcome.curve for outcome in outcomes)
+
+
+def _mean_curve(outcomes: Sequence[Outcome]) -> tuple[list[int], list[float]]:
+    """Over the steps that all seeds have reached."""
+    curves = [dict(outcome.curve) for outcome in outcomes if outcome.curve]
+    steps = sorted(set.intersection(*(set(curve) for curve in curves)))
+    return steps, [sum(curve[step] for curve in curves) / len(curves) for step in steps]
