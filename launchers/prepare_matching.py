@@ -42,6 +42,36 @@ class MovieLensOptions(MatchingOptions):
     source: Path
 
 
+@dataclass(frozen=True, kw_only=True)
+class KuaiRandOptions(MatchingOptions):
+    """KuaiRand: the videos that users clicked, or watched long, liked and so on.
+
+    Attributes:
+        source: The folder of the data set, or its folder 'data'.
+        interaction: The label that makes a row of the standard logs an interaction.
+        tab: Pages of the application whose rows are taken, such as 1; none: all.
+    """
+
+    source: Path
+    interaction: Literal[
+        "is_click", "long_view", "is_like", "is_follow", "is_comment", "is_forward", "is_hate"
+    ] = "is_click"
+    tab: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableOptions(MatchingOptions):
+    """Any CSV, TSV or Parquet of interactions.
+
+    Attributes:
+        source: A file, a folder, or a quoted pattern such as 'logs/day-*.csv'.
+        description: YAML file that says which column is what.
+    """
+
+    source: str
+    description: Path
+
+
 def prepare_matching(source: InteractionSource, options: MatchingOptions) -> None:
     """Prepare ``source`` and print what has come of it."""
     from dropdrift.data.interactions.prepare import prepare_interactions
@@ -76,6 +106,20 @@ def _movielens(options: MovieLensOptions) -> InteractionSource:
     return MovieLensInteractions(options.source)
 
 
+def _kuairand(options: KuaiRandOptions) -> InteractionSource:
+    from dropdrift.data.adaptors.kuairand_interactions import KuaiRandInteractions
+
+    return KuaiRandInteractions(options.source, options.interaction, options.tab)
+
+
+def _table(options: TableOptions) -> InteractionSource:
+    from dropdrift.data.adaptors.table_interactions import TableInteractions
+
+    return TableInteractions(options.source, options.description)
+
+
 MATCHING_LAYOUTS: dict[str, tuple[type[MatchingOptions], Callable[[Any], InteractionSource]]] = {
     "movielens": (MovieLensOptions, _movielens),
+    "kuairand": (KuaiRandOptions, _kuairand),
+    "table": (TableOptions, _table),
 }

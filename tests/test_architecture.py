@@ -49,6 +49,8 @@ WITHOUT_TORCH = (
     "data/interactions/ordering.py",
     "data/interactions/prepare.py",
     "data/interactions/reading.py",
+    "data/interactions/row_checks.py",
+    "data/interactions/side_items.py",
     "data/interactions/source.py",
     "data/interactions/statistics.py",
 )

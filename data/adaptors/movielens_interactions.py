@@ -65,10 +65,10 @@ class MovieLensInteractions:
         for start in range(0, ratings.num_rows, BATCH_ROWS):
             yield ratings.slice(start, BATCH_ROWS)
 
-    def items(self, bad_rows: BadRows) -> pa.Table:
+    def items(self, bad_rows: BadRows) -> Iterator[pa.RecordBatch]:
         """All movies that are listed.
 
         Raises:
             ValueError: the file is missing, or a row is bad in strict mode.
         """
-        return pa.Table.from_batches([MovieLensFiles(self.path).movies(bad_rows)])
+        yield MovieLensFiles(self.path).movies(bad_rows)

@@ -132,14 +132,14 @@ def _description(raw: Any, default_name: str) -> TableDescription:
     rules = _rules(file.labels)
     spec = DatasetSpec(
         name=file.name or default_name,
-        fields=tuple(_field(entry, number) for number, entry in enumerate(file.fields, 1)),
+        fields=tuple(field_spec(entry, number) for number, entry in enumerate(file.fields, 1)),
         labels=tuple(rules),
         split=_split(file.split),
         user=file.user,
         time=file.time,
     )
     unfitted_schema(spec)
-    _check_tables(spec.fields)
+    check_tables(spec.fields)
     names = {field.name for field in spec.fields}
     for label, rule in rules.items():
         if rule.column in names:
@@ -150,22 +150,36 @@ def _description(raw: Any, default_name: str) -> TableDescription:
     return TableDescription(spec, rules, build(TextFormat, file.format, "format"))
 
 
-def _field(raw: Any, number: int) -> FieldSpec:
+def field_spec(raw: Any, number: int, **defaults: Any) -> FieldSpec:
+    """The field that entry ``number`` (from 1) of a list describes.
+
+    Args:
+        raw: the entry.
+        number: its place, to name it where it has no name.
+        defaults: values of keys that it leaves out.
+
+    Raises:
+        ValueError: it is no mapping, or a key is unknown, missing or of another type.
+    """
     owner = f"field {number}"
     if isinstance(raw, Mapping):
         owner = f"field {raw.get('name', number)!r}"
         kind = raw.get("kind")
-        defaults: dict[str, Any] = {"encoding": "vocabulary"}
+        defaults = {"encoding": "vocabulary", **defaults}
         if kind == "numeric":
-            defaults = {"encoding": "buckets", "size": BUCKETS}
+            defaults |= {"encoding": "buckets", "size": BUCKETS}
         elif kind in MAX_LENGTHS:
             defaults["max_length"] = MAX_LENGTHS[kind]
         raw = {**defaults, **raw}
     return build(FieldSpec, raw, owner)
 
 
-def _check_tables(fields: tuple[FieldSpec, ...]) -> None:
-    """Refuse the misspelt name of a table that shall be shared: no other field uses it."""
+def check_tables(fields: tuple[FieldSpec, ...]) -> None:
+    """Refuse the misspelt name of a table that shall be shared: no other field uses it.
+
+    Raises:
+        ValueError: there is one.
+    """
     users = Counter(field.table_name for field in fields)
     for field in fields:
         if field.table in ("", field.name) or users[field.table] > 1:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dropdrift.data.encoding.values import as_texts
+from dropdrift.data.encoding.values import Texts
 
 # Values that wait to be merged, at the least.
 _PENDING = 1 << 16
@@ -25,16 +25,20 @@ class CodeCollector:
         self._pending: list[pa.DictionaryArray] = []
         self._pending_values = 0
 
-    def add(self, column: pa.Array) -> None:
-        """Take the next rows, none of which is missing (see ``as_texts``)."""
-        texts = as_texts(column)
-        assert len(texts.codes) == 0 or texts.codes.min() >= 0
+    def add(self, texts: Texts, kept: NDArray[np.bool_]) -> None:
+        """Take the next rows [R] that are ``kept``, none of which is missing."""
+        values, codes = texts.values, texts.codes[kept]
+        if not kept.all():
+            # A value of other rows alone has no code.
+            used, codes = np.unique(codes, return_inverse=True)
+            values = values.take(pa.array(used))
+        assert len(codes) == 0 or codes.min() >= 0
         self._pending.append(
             pa.DictionaryArray.from_arrays(
-                pa.array(texts.codes.astype(np.int32)), texts.values.cast(pa.large_string())
+                pa.array(codes.astype(np.int32)), values.cast(pa.large_string())
             )
         )
-        self._pending_values += len(texts.values)
+        self._pending_values += len(values)
         if self._pending_values > max(_PENDING, len(self._values)):
             self._merge()
 

@@ -23,7 +23,6 @@ USERS_FILE = "users.parquet"
 
 ITEM_COLUMN = ":item"
 TITLE_COLUMN = ":title"
-USER_COLUMN = ":user"
 SEQUENCE_COLUMN = "items"
 TIMES_COLUMN = "times"
 FILE_ORDER_COLUMN = "file_order"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropdrift.data.interactions.reading import Interactions
+from dropdrift.data.interactions.row_checks import Times
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ def ordered(interactions: Interactions) -> OrderedInteractions:
     )
 
 
-def _whole(times: NDArray[np.int64] | NDArray[np.float64] | None, count: int) -> NDArray[np.int64]:
+def _whole(times: Times | None, count: int) -> NDArray[np.int64]:
     if times is None:
         return np.zeros(count, dtype=np.int64)
-    return times if times.dtype == np.int64 else np.floor(times).astype(np.int64)
+    return (times if times.dtype == np.int64 else np.floor(times)).astype(np.int64, copy=False)

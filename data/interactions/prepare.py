@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dropdrift.data.columns import USER_COLUMN
 from dropdrift.data.encoding.encoder import Encoder, EncodingReport
 from dropdrift.data.interactions.layout import (
     FILE_ORDER_COLUMN,
@@ -31,11 +31,11 @@ from dropdrift.data.interactions.layout import (
     SEQUENCE_COLUMN,
     TIMES_COLUMN,
     TITLE_COLUMN,
-    USER_COLUMN,
     USERS_FILE,
 )
 from dropdrift.data.interactions.ordering import OrderedInteractions, ordered
-from dropdrift.data.interactions.reading import read_interactions, read_items
+from dropdrift.data.interactions.reading import read_interactions
+from dropdrift.data.interactions.side_items import SideItems, read_side_items
 from dropdrift.data.interactions.source import InteractionSource, InteractionSpec
 from dropdrift.data.interactions.statistics import sequence_statistics
 from dropdrift.data.preparing.checks import unfitted_schema
@@ -87,7 +87,6 @@ def prepare_interactions(
         new_data_folder(out, overwrite=overwrite) as folder,
         RowProgress(source.total_rows, shown=progress) as bar,
     ):
-        listed = _listed_items(source, aside)
         read = bar.track(source.batches(aside), "read interactions")
         interactions = read_interactions(read, spec, aside)
         if len(interactions) > MAX_INTERACTIONS:
@@ -98,41 +97,25 @@ def prepare_interactions(
         user_ids, item_ids = interactions.user_ids, interactions.item_ids
         sequences = ordered(interactions)
         del interactions
-        schema, statistics = _write_items(item_ids, listed, spec, folder)
+        side = read_side_items(source.items(aside), item_ids, spec, aside)
+        schema, item_statistics = _write_items(item_ids, side, spec, folder)
         _write_users(user_ids, sequences, folder)
-        counted = sequence_statistics(sequences, len(item_ids), has_time=bool(spec.time))
-        _write_statistics(
-            {"name": spec.name, "kind": schema.kind, **counted, **statistics},
-            provenance,
-            aside,
-            folder,
-        )
+        statistics = {
+            "name": spec.name,
+            "kind": schema.kind,
+            "condition": spec.condition,
+            **sequence_statistics(sequences, len(item_ids), has_time=bool(spec.time)),
+            **item_statistics,
+        }
+        _write_statistics(statistics, provenance, aside, folder)
     return schema
 
 
-def _listed_items(source: InteractionSource, bad_rows: BadRows) -> pa.Table | None:
-    table = source.items(bad_rows)
-    if table is None:
-        assert not source.spec.fields
-        assert not source.spec.title
-        return None
-    return read_items(table, source.spec, bad_rows)
-
-
 def _write_items(
-    item_ids: pa.Array, listed: pa.Table | None, spec: InteractionSpec, folder: Path
+    item_ids: pa.Array, side: SideItems, spec: InteractionSpec, folder: Path
 ) -> tuple[Schema, dict[str, Any]]:
     """Fits the schema to the catalogue, and writes both; returns what was counted."""
-    raw = {ITEM_FIELD: item_ids}
-    titles = pa.nulls(len(item_ids), pa.string())
-    known = 0
-    if listed is not None:
-        rows = pc.index_in(item_ids, value_set=listed.column(spec.item).combine_chunks())
-        known = len(rows) - rows.null_count
-        raw |= {f.name: listed.column(f.name).combine_chunks().take(rows) for f in spec.fields}
-        if spec.title:
-            titles = listed.column(spec.title).combine_chunks().take(rows)
-    catalogue = pa.RecordBatch.from_pydict(raw)
+    catalogue = pa.RecordBatch.from_pydict({ITEM_FIELD: item_ids, **side.features})
     fitter = Fitter(spec.dataset)
     report = EncodingReport()
     with _named(spec):
@@ -142,15 +125,15 @@ def _write_items(
     schema.save(folder)
     for table, vocabulary in vocabularies.items():
         vocabulary.save(folder, table)
-    columns = {ITEM_COLUMN: item_ids.cast(pa.string()), TITLE_COLUMN: titles}
+    columns = {ITEM_COLUMN: item_ids.cast(pa.string()), TITLE_COLUMN: side.titles}
     columns |= {name: encoded.column(name) for name in encoded.column_names}
     _write(pa.table(columns), folder / ITEMS_FILE)
     counted = {
         "fields": field_summary(report),
         "side_table": {
-            "items": 0 if listed is None else listed.num_rows,
-            "left_out_without_interaction": 0 if listed is None else listed.num_rows - known,
-            "catalogue_items_not_in_it": len(item_ids) - known,
+            "items": side.listed,
+            "left_out_without_interaction": side.listed - side.known,
+            "catalogue_items_not_in_it": len(item_ids) - side.known,
         },
     }
     return schema, counted

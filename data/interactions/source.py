@@ -29,6 +29,8 @@ class InteractionSpec:
             unit; empty: the order of the rows is the order of time.
         title: the column of the items with what a person calls an item; empty: none.
         fields: further columns of the items, all of group ``item``.
+        condition: which rows the source takes for interactions, for messages and statistics, such
+            as ``is_click is 1``; empty: all.
     """
 
     name: str
@@ -37,6 +39,7 @@ class InteractionSpec:
     time: str = ""
     title: str = ""
     fields: tuple[FieldSpec, ...] = ()
+    condition: str = ""
 
     def __post_init__(self) -> None:
         roles = {"user": self.user, "item": self.item, "time": self.time}
@@ -94,10 +97,11 @@ class InteractionSource(Protocol):
             ValueError: a file is missing or is not in the layout, or a row is bad in strict mode.
         """
 
-    def items(self, bad_rows: BadRows) -> pa.Table | None:
+    def items(self, bad_rows: BadRows) -> Iterator[pa.RecordBatch] | None:
         """The items with their titles and side features, each once; None: there are none.
 
         Items without interactions may be among them, and items with interactions may be absent.
+        Columns hold what those of ``data.source.Source.batches`` do.
 
         Raises:
             ValueError: a file is missing or is not in the layout, or a row is bad in strict mode.
