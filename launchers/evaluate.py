@@ -1,10 +1,12 @@
-"""``dropdrift evaluate``: metrics of a run, with nothing and with features dropped."""
+"""``dropdrift evaluate``: metrics of a run, whatever its model."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from dropdrift.launchers.options import parse_config
 from dropdrift.launchers.trained import trained_config
-from dropdrift.training.config import EvaluateConfig
+from dropdrift.training.config import EvaluateConfig, TrainConfig
 
 
 def run(arguments: list[str]) -> int:
@@ -17,14 +19,47 @@ def run(arguments: list[str]) -> int:
     )
     config = trained_config(options.run_folder)
     path = options.out or options.run_folder / f"evaluation-{options.part}.json"
-    from dropdrift.training.evaluation import evaluate
+    if config.model.kind == "ranking":
+        _check_for_ranking(options)
     from dropdrift.training.provenance import check_writable
-    from dropdrift.training.report import print_comparison
 
     check_writable(path)
+    evaluate = _evaluate_ranking if config.model.kind == "ranking" else _evaluate_matching
+    if evaluate(options, config, path):
+        print(f"Written to {path}")
+    return 0
+
+
+def _evaluate_ranking(options: EvaluateConfig, config: TrainConfig, path: Path) -> bool:
+    """Whether this process has written and printed the result."""
+    from dropdrift.training.evaluation import evaluate
+    from dropdrift.training.report import print_comparison
+
     result = evaluate(options, config)
     if result is not None:
         result.save(path)
         print_comparison([result])
-        print(f"Written to {path}")
-    return 0
+    return result is not None
+
+
+def _evaluate_matching(options: EvaluateConfig, config: TrainConfig, path: Path) -> bool:
+    """As :func:`_evaluate_ranking`."""
+    from dropdrift.training.matching.evaluation import evaluate_matching
+    from dropdrift.training.matching.summary import print_result
+
+    result = evaluate_matching(options, config)
+    if result is not None:
+        result.save(path)
+        print_result(result)
+    return result is not None
+
+
+def _check_for_ranking(options: EvaluateConfig) -> None:
+    """ValueError for an option that a ranking model has nothing to do with."""
+    defaults = EvaluateConfig(options.run_folder)
+    for name in ("noise_seeds", "ks", "transition_weights", "transition"):
+        if getattr(options, name) != getattr(defaults, name):
+            flag = name.replace("_", "-")
+            raise ValueError(
+                f"--{flag} is for matching models, and {options.run_folder} holds a ranking model"
+            )

@@ -42,6 +42,11 @@ COMMANDS = {
         "measure a trained model, also with features missing", needs_torch=True, many_ranks=True
     ),
     "predict": Command("score the rows of a Parquet file", needs_torch=True),
+    "index": Command(
+        "build an index of a matching model's items", needs_torch=True, many_ranks=True
+    ),
+    "retrieve": Command("recommend items to the users of a file", needs_torch=True),
+    "baseline": Command("measure what counting reaches, beside a matching model", needs_torch=True),
     "report": Command("put the results of several runs side by side"),
     "experiment": Command("train and compare the variants of a plan", needs_torch=True),
     "demo": Command("train and compare two models on built-in data", needs_torch=True),

@@ -9,10 +9,11 @@ from typing import Literal
 from dropdrift.data.config import DataConfig
 from dropdrift.models.config import ModelConfig
 from dropdrift.sharding.config import ShardingConfig
+from dropdrift.training.matching.config import DEFAULT_KS, TransitionConfig, check_ks
 
-SparseOptimizer = Literal["rowwise_adagrad", "adagrad", "sgd"]
+SparseOptimizer = Literal["rowwise_adagrad", "adagrad", "sgd", "adam"]
 DecaySchedule = Literal["constant", "linear", "cosine"]
-SelectionMetric = Literal["auc", "uauc", "log_loss"]
+SelectionMetric = Literal["auc", "uauc", "log_loss", "recall", "mrr", "ndcg"]
 Precision = Literal["fp32", "bf16"]
 
 # The file of a run's folder that holds its TrainConfig.
@@ -32,7 +33,9 @@ class OptimizerConfig:
         weight_decay: Decoupled weight decay of the dense parameters.
         gradient_clip: Largest norm of the dense gradient; 0: no clipping.
         sparse: Optimizer of the embedding tables, applied inside the backward. Row-wise Adagrad
-            keeps one number a row; its tables are never cut by columns.
+            keeps one number a row; its tables are never cut by columns. adam: two numbers for each
+            of the table's, and a copy of the tables on every rank, updated after the backward: for
+            small catalogues.
         sparse_learning_rate: Peak learning rate of the embedding tables.
         warmup_steps: Steps over which both learning rates rise linearly from zero.
         decay: Course of both learning rates after the warm-up, until the last step.
@@ -69,7 +72,9 @@ class LoopConfig:
         seed: Seed of initial weights, shuffling and drop masks.
         precision: Arithmetic of the dense part. bf16 is automatic mixed precision.
         validate_every: Steps between validations; 0: after each epoch.
-        select_by: Validation metric that picks the best checkpoint.
+        select_by: Validation metric that picks the best checkpoint: auc, uauc or log_loss for
+            ranking; recall, mrr or ndcg for matching.
+        select_at: How long the list is that recall, mrr or ndcg look at.
         patience: Validations without improvement before training stops early; 0: never.
         checkpoint_every: Steps between checkpoints besides the ones at validations; 0: none.
         keep_checkpoints: Newest checkpoints kept besides the best one.
@@ -83,6 +88,7 @@ class LoopConfig:
     precision: Precision = "fp32"
     validate_every: int = 0
     select_by: SelectionMetric = "auc"
+    select_at: int = 10
     patience: int = 0
     checkpoint_every: int = 0
     keep_checkpoints: int = 1
@@ -90,7 +96,7 @@ class LoopConfig:
     timeout: float = 300.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "keep_checkpoints", "log_every", "timeout"):
+        for name in ("epochs", "select_at", "keep_checkpoints", "log_every", "timeout"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"loop.{name} is {getattr(self, name)}, must be positive")
         for name in ("max_steps", "seed", "validate_every", "patience", "checkpoint_every"):
@@ -120,6 +126,15 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
 
+    def __post_init__(self) -> None:
+        ranking = self.model.kind == "ranking"
+        allowed = ("auc", "uauc", "log_loss") if ranking else ("recall", "mrr", "ndcg")
+        if self.loop.select_by not in allowed:
+            raise ValueError(
+                f"loop.select_by is {self.loop.select_by!r}, must be one of {', '.join(allowed)} "
+                f"where model.kind is {self.model.kind!r}"
+            )
+
 
 @dataclass(frozen=True)
 class EvaluateConfig:
@@ -129,11 +144,19 @@ class EvaluateConfig:
         run_folder: Folder of a run.
         data: Folder of the prepared data; none: where the run was trained.
         part: Part to evaluate: train, validation or test.
-        robustness: Also measure with fields dropped: shares of 10 to 90%, each side, all ids.
+        robustness: Also measure with fields dropped: shares of 10 to 90%, each side, all ids
+            (ranking).
         batch_size: Rows of one global batch.
-        seed: Seed of the random drops.
+        seed: Seed of the random drops (ranking) or of the noise that user vectors are made from
+            (matching).
+        noise_seeds: How many seeds of that noise, from 'seed' on, to measure (matching).
+        ks: Lengths of the lists that Recall, MRR and NDCG look at, ascending (matching).
+        transition_weights: What the logarithms of transition counts are multiplied by before they
+            are added to the model's scores; each is measured, 0 is the model alone (matching).
+            Choose on the validation part.
         name: Name of the model in reports; none: the run folder's name.
-        out: JSON file to write; none: evaluation-PART.json in the run's folder.
+        out: JSON file to write; none: evaluation-PART.json in the run's folder. Of a matching run,
+            the ranks of all rows go beside it: ranks-PART.parquet.
     """
 
     run_folder: Path
@@ -142,6 +165,10 @@ class EvaluateConfig:
     robustness: bool = True
     batch_size: int = 4096
     seed: int = 0
+    noise_seeds: int = 1
+    ks: tuple[int, ...] = DEFAULT_KS
+    transition_weights: tuple[float, ...] = (0.0,)
+    transition: TransitionConfig = field(default_factory=TransitionConfig)
     name: str | None = None
     out: Path | None = None
 
@@ -149,6 +176,15 @@ class EvaluateConfig:
         _check_positive(self.batch_size)
         if not 0 <= self.seed <= MAX_SEED:
             raise ValueError(f"seed is {self.seed}, must be between 0 and {MAX_SEED}")
+        if self.noise_seeds < 1 or self.seed + self.noise_seeds > MAX_SEED:
+            raise ValueError(f"noise_seeds is {self.noise_seeds}, must be positive")
+        check_ks(self.ks)
+        weights = self.transition_weights
+        if not weights or min(weights) < 0 or len(set(weights)) < len(weights):
+            shown = " ".join(map(str, weights)) or "empty"
+            raise ValueError(
+                f"transition_weights is {shown}, must be different numbers that are not negative"
+            )
 
 
 @dataclass(frozen=True)

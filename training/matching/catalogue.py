@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dropdrift.data.interactions.sequences import Catalogue
+from dropdrift.data.interactions.catalogue import Catalogue
 from dropdrift.models.matching.model import MatchingModel
 
 # Items of one lookup.

@@ -16,7 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-DEFAULT_KS = (1, 2, 5, 10, 20, 50, 100)
+from dropdrift.training.matching.config import DEFAULT_KS, check_ks
+
+__all__ = ["DEFAULT_KS", "MatchingMetrics", "check_ks", "matching_metrics"]
+
 MEASURES = ("recall", "mrr", "ndcg")
 
 Integers = NDArray[np.integer[Any]]
@@ -102,13 +105,6 @@ def matching_metrics(
         reciprocal_rank=float(gains["mrr"].mean()),
         **by_measure,
     )
-
-
-def check_ks(ks: Sequence[int]) -> None:
-    """ValueError unless ``ks`` are positive and ascending, at least one."""
-    if not ks or min(ks) < 1 or list(ks) != sorted(set(ks)):
-        shown = " ".join(map(str, ks)) or "empty"
-        raise ValueError(f"ks is {shown}, must be positive whole numbers, ascending")
 
 
 def _number(numbers: Mapping[str, Any], key: str) -> float:

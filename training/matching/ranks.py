@@ -5,7 +5,7 @@ Shapes: B rows of a batch, R rows of the part, M items of the catalogue.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +42,6 @@ class Ranked:
     among_unseen: NDArray[np.int64]
 
 
-@torch.no_grad()
 def rank_batches(
     sharded: DistributedModelParallel,
     loader: SequenceLoader,
@@ -66,35 +65,74 @@ def rank_batches(
     Raises:
         ValueError: a score is not finite.
     """
+    batches = loader.batches(Cursor())
+    ranked = rank_with_priors(sharded, loader, batches, ranks, noise_seed, [prior])
+    return None if ranked is None else ranked[0]
+
+
+@torch.no_grad()
+def rank_with_priors(
+    sharded: DistributedModelParallel,
+    loader: SequenceLoader,
+    batches: Iterable[SequenceBatch],
+    ranks: Ranks,
+    noise_seed: int,
+    priors: Sequence[Prior | None],
+) -> list[Ranked] | None:
+    """As :func:`rank_batches`, once for each of ``priors``; the vectors are made only once.
+
+    Args:
+        sharded: a matching model.
+        loader: of this rank, not a training one.
+        batches: all of the loader's.
+        ranks: this process among all.
+        noise_seed: of whatever noise the model draws.
+        priors: scores to add to the model's; None: the model's alone.
+    """
     model = matching_model(sharded)
     was_training = sharded.training
     sharded.eval()
     embedded, items = catalogue_vectors(model, loader.catalogue, ranks.device)
     rows = []
-    for batch in loader.batches(Cursor()):
-        moved = batch.to(ranks.device)
-        users = model.user_vectors(embedded, moved, noise_seed)[: batch.size]
-        rows.append(_batch_ranks(users, items, moved, loader, prior))
+    for batch in batches:
+        users = model.user_vectors(embedded, batch.to(ranks.device), noise_seed)
+        rows.append(batch_ranks(users[: batch.size], items, batch, loader, priors))
     sharded.train(was_training)
-    return gathered(rows)
+    columns = gather_rows_to(torch.cat(rows))
+    return None if columns is None else ranked_rows(columns)
 
 
-def gathered(rows: list[Tensor]) -> Ranked | None:
-    """The rows [B, 3] of targets and ranks of all batches and ranks, on the first rank."""
-    columns = gather_rows_to(torch.cat(rows).cpu())
-    return None if columns is None else Ranked(*columns.T.contiguous().numpy())
-
-
-def _batch_ranks(
+def batch_ranks(
     users: Tensor,
     items: Tensor,
     batch: SequenceBatch,
     loader: SequenceLoader,
-    prior: Prior | None,
+    priors: Sequence[Prior | None],
 ) -> Tensor:
-    """Target and its two ranks for each real row, int64 [size, 3]."""
-    offsets, had = loader.seen(batch.first_row, batch.size)
-    seen = Seen(*(torch.as_tensor(part).to(items.device, torch.int64) for part in (offsets, had)))
+    """Each real row's target, then its two ranks with each prior: int64 [size, 1 + 2 P], CPU.
+
+    Args:
+        users: vectors of the real rows, [size, O].
+        items: vectors of the catalogue, [M, O].
+        batch: on the CPU.
+        loader: that the batch comes from.
+        priors: P of them.
+    """
     targets = batch.targets[: batch.size, -1]
-    added = None if prior is None else prior(batch)
-    return torch.stack((targets, *target_ranks(users, items, targets, seen, added)), dim=1)
+    offsets, had = loader.seen(batch.first_row, batch.size)
+    seen = Seen(*(torch.from_numpy(part).to(users.device, torch.int64) for part in (offsets, had)))
+    columns = [targets]
+    for prior in priors:
+        added = None if prior is None else prior(batch)
+        found = target_ranks(users, items, targets.to(users.device), seen, added)
+        columns += [column.cpu() for column in found]
+    return torch.stack(columns, dim=1)
+
+
+def ranked_rows(columns: Tensor) -> list[Ranked]:
+    """What :func:`batch_ranks` gives, of all batches."""
+    targets, *found = columns.T.contiguous().numpy()
+    return [
+        Ranked(targets, among_all, among_unseen)
+        for among_all, among_unseen in zip(found[::2], found[1::2], strict=True)
+    ]

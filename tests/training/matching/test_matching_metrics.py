@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
-from dropdrift.training.matching.metrics import DEFAULT_KS, MatchingMetrics, matching_metrics
+from dropdrift.training.matching.config import DEFAULT_KS
+from dropdrift.training.matching.metrics import MatchingMetrics, matching_metrics
 
 
 def brute_force(ranks: list[int], k: int) -> tuple[float, float, float]:
