@@ -48,10 +48,12 @@ def keep_mask(x: Tensor, rate: float, key: str, first_row: int) -> Tensor:
     """Which numbers of ``x`` [B, ...] stay, as booleans of its shape."""
     end = first_row + x.shape[0]
     blocks = [
-        _random_bits(key, block, x[0].numel(), x.device)
+        _random_bits(key, block, x.shape[1:].numel(), x.device)
         for block in range(first_row // BLOCK_ROWS, -(-end // BLOCK_ROWS))
     ]
     start = first_row % BLOCK_ROWS
+    if not blocks:
+        return torch.ones_like(x, dtype=torch.bool)
     bits = torch.cat(blocks)[start : start + x.shape[0]].view(x.shape)
     return bits >= round(rate * _LEVELS) - _LEVELS // 2
 

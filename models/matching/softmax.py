@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from dropdrift.models.matching.config import SoftmaxConfig
 
 # Scores of one chunk on a CPU, which should stay in its cache; measured at K = 3,706 and o = 64.
-CPU_CHUNK_BYTES = 4 << 20
+CPU_CHUNK_BYTES = 8 << 20
 
 
 def full_softmax_loss(
@@ -117,8 +117,8 @@ class _ChunkedSoftmax(torch.autograd.Function):
         return sums.loss
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]  # torch
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         user_gradient, item_gradient = ctx.saved_tensors
         return user_gradient * gradient, item_gradient * gradient, *(None,) * 6
 

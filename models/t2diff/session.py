@@ -147,4 +147,5 @@ class SessionTransformer(nn.Module):
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the last axis of what ``mask`` shows; zeros where it shows nothing."""
-    return torch.where(mask, scores.float(), HIDDEN).softmax(-1).to(scores.dtype) * mask
+    exact = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    return torch.where(mask, exact, HIDDEN).softmax(-1).to(scores.dtype) * mask
