@@ -131,40 +131,47 @@ def _write_interactions(
         raw["year"] = pa.array([None if year is None else str(year) for year in years])
         fields.append(Field("year", "categorical", "year", "item"))
     folder.mkdir(parents=True, exist_ok=True)
+    encoded = _encoded_items(folder, fields, pa.table(raw), has_time=times is not None)
+    names = {":item": raw["item_id"], ":title": pa.array([f"Item {i}" for i in range(items)])}
+    columns = {name: encoded.column(name) for name in encoded.column_names}
+    pq.write_table(pa.table(names | columns), folder / "items.parquet")
+    sequences = {
+        ":user": pa.array([f"u{number}" for number in range(len(users))]),
+        "items": pa.array(map(list, users), pa.list_(pa.int32())),
+        "times": pa.array(times or [[0] * len(u) for u in users], pa.list_(pa.int64())),
+        "file_order": pa.array(
+            file_order or [list(range(len(u))) for u in users], pa.list_(pa.int32())
+        ),
+    }
+    pq.write_table(pa.table(sequences), folder / "users.parquet")
+    return folder
+
+
+def _encoded_items(
+    folder: Path, fields: Sequence[Field], raw: pa.Table, *, has_time: bool
+) -> pa.Table:
+    """Writes schema and vocabularies; every value of a field has an id."""
     vocabularies, tables = {}, []
-    for name, column in raw.items():
-        flat = column.flatten() if pa.types.is_list(column.type) else column
+    for field in fields:
+        column = raw.column(field.name).combine_chunks()
+        flat = column.flatten() if field.is_bag else column
         values = sorted(set(flat.drop_null().to_pylist()))
-        vocabularies[name] = Vocabulary(pa.array(values), np.ones(len(values), np.int64))
-        vocabularies[name].save(folder, name)
-        encoding = Encoding("vocabulary", digest=vocabularies[name].digest)
-        tables.append(Table(name, len(values) + 1, 16, encoding))
+        vocabulary = Vocabulary(pa.array(values, pa.string()), np.ones(len(values), np.int64))
+        vocabulary.save(folder, field.name)
+        vocabularies[field.name] = vocabulary
+        encoding = Encoding("vocabulary", digest=vocabulary.digest)
+        tables.append(Table(field.name, len(values) + 1, 16, encoding))
     schema = Schema(
         "interactions",
         tuple(fields),
         tuple(tables),
         labels=(),
         has_user=True,
-        has_time=times is not None,
+        has_time=has_time,
         kind="interactions",
     )
     schema.save(folder)
-    encoded = Encoder(schema, vocabularies).encode(pa.table(raw))
-    names = {":item": raw["item_id"], ":title": pa.array([f"Item {i}" for i in range(items)])}
-    pq.write_table(
-        pa.table(names | {name: encoded.column(name) for name in encoded.column_names}),
-        folder / "items.parquet",
-    )
-    times = times or [[0] * len(user) for user in users]
-    file_order = file_order or [range(len(user)) for user in users]
-    sequences = {
-        ":user": pa.array([f"u{number}" for number in range(len(users))]),
-        "items": pa.array(map(list, users), pa.list_(pa.int32())),
-        "times": pa.array(map(list, times), pa.list_(pa.int64())),
-        "file_order": pa.array(map(list, file_order), pa.list_(pa.int32())),
-    }
-    pq.write_table(pa.table(sequences), folder / "users.parquet")
-    return folder
+    return Encoder(schema, vocabularies).encode(raw)
 
 
 def _schema() -> Schema:

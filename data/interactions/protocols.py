@@ -86,7 +86,7 @@ def training_users(sequences: Sequences, config: SequenceConfig) -> TrainingUser
         users = np.arange(len(sequences))
         starts, stops = sequences.offsets[:-1], sequences.offsets[1:] - 2
         return TrainingUsers(users, starts, stops, np.ones_like(users))
-    return _whole_users(sequences, paper_users(sequences, config)["train"])
+    return whole_users(sequences, paper_users(sequences, config)["train"])
 
 
 def training_sequences(sequences: Sequences, config: SequenceConfig) -> Sequences:
@@ -107,7 +107,7 @@ def evaluation_targets(sequences: Sequences, part: str, config: SequenceConfig) 
         ValueError: too few users for the protocol's split.
     """
     if config.protocol == "paper":
-        chosen = _whole_users(sequences, paper_users(sequences, config)[part])
+        chosen = whole_users(sequences, paper_users(sequences, config)[part])
         return _random_targets(chosen, config)
     behind = 1 + PARTS[::-1].index(part)
     positions = sequences.offsets[1:] - behind
@@ -134,14 +134,11 @@ def paper_users(sequences: Sequences, config: SequenceConfig) -> dict[str, Ints]
     return dict(zip(("test", "validation", "train"), map(np.sort, cut), strict=True))
 
 
-def shortest_histories(lengths: Ints) -> Ints:
-    """Fewest items before a target of the paper protocol, of users with ``lengths`` items [U]."""
-    return np.minimum(SHORTEST_PAPER_HISTORY, lengths - 1)
-
-
-def _whole_users(sequences: Sequences, users: Ints) -> TrainingUsers:
+def whole_users(sequences: Sequences, users: Ints) -> TrainingUsers:
+    """All interactions of these users, for random windows of the paper protocol."""
     starts, stops = sequences.offsets[users], sequences.offsets[users + 1]
-    return TrainingUsers(users, starts, stops, shortest_histories(stops - starts))
+    shortest = np.minimum(SHORTEST_PAPER_HISTORY, stops - starts - 1)
+    return TrainingUsers(users, starts, stops, shortest)
 
 
 def _random_targets(chosen: TrainingUsers, config: SequenceConfig) -> Targets:
