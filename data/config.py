@@ -31,6 +31,8 @@ class SequenceConfig:
             catalogue.
         split_seed: Seed of the paper protocol's split and evaluation windows.
         min_interactions: Users with fewer interactions are left out.
+        exclude_seen: Leave the items that a user has met out of the ranking that validation
+            measures. An evaluation reports both.
     """
 
     protocol: Protocol = "standard"
@@ -43,6 +45,7 @@ class SequenceConfig:
     negatives: int = 0
     split_seed: int = 0
     min_interactions: int = 5
+    exclude_seen: bool = True
 
     def __post_init__(self) -> None:
         for name, least in (

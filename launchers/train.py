@@ -5,6 +5,8 @@ from __future__ import annotations
 from dropdrift.launchers.options import parse_config
 from dropdrift.training.config import TrainConfig
 
+_MATCHING = {"recall": "recall", "ndcg": "NDCG", "mrr": "MRR"}
+
 
 def run(arguments: list[str]) -> int:
     """Train as the options say and print the best validation."""
@@ -12,18 +14,25 @@ def run(arguments: list[str]) -> int:
         TrainConfig,
         arguments,
         prog="dropdrift train",
-        description="Train a ranking model on prepared data, on one process or under torchrun.",
+        description="Train a model on prepared data, on one process or under torchrun.",
         recipe=True,
     )
     from dropdrift.training.trainer import train
 
     outcome = train(config)
     if outcome is not None:  # the first rank has it
-        metrics = outcome["validation"]
         print(
             f"{config.out}: {outcome['steps']} steps in {outcome['seconds']:.0f} s, "
             f"{outcome['rows_per_second']:,.0f} rows/s; best at step {outcome['best_step']}: "
-            f"validation AUC {metrics['auc']:.4f}, UAUC {metrics['uauc']:.4f}, "
-            f"log-loss {metrics['log_loss']:.4f}"
+            f"validation {_main_metrics(config, outcome['validation'])}"
         )
     return 0
+
+
+def _main_metrics(config: TrainConfig, metrics: dict[str, float]) -> str:
+    if config.model.kind == "ranking":
+        names = {"auc": "AUC", "uauc": "UAUC", "log_loss": "log-loss"}
+    else:
+        at = config.loop.select_at
+        names = {f"{key}@{at}": f"{label}@{at}" for key, label in _MATCHING.items()}
+    return ", ".join(f"{label} {metrics[name]:.4f}" for name, label in names.items())

@@ -12,18 +12,23 @@ import torch
 from torch import Tensor, nn
 from torch.distributed._shard.sharded_tensor.api import ShardedTensor
 
+from dropdrift.sharding.shard import is_table
+
 BLOCK_ROWS = 4_096
 
 
 def initialise_tables(model: nn.Module, std: float, seed: int) -> None:
-    """Fill the local shards of every sharded table with Normal(0, ``std``)."""
+    """Fill this rank's part of every table, or its copy, with Normal(0, ``std``)."""
     for name, weight in model.state_dict().items():
-        if not isinstance(weight, ShardedTensor):
+        if not is_table(name):
             continue
-        table, width = name.split(".")[-2], weight.size()[1]
+        key, width = f"{seed}/{name.split('.')[-2]}", weight.size()[1]
+        if not isinstance(weight, ShardedTensor):
+            fill_shard(weight, 0, 0, width, std, key)
+            continue
         for shard in weight.local_shards():
             row, column = shard.metadata.shard_offsets
-            fill_shard(shard.tensor, row, column, width, std, f"{seed}/{table}")
+            fill_shard(shard.tensor, row, column, width, std, key)
 
 
 def fill_shard(shard: Tensor, row: int, column: int, width: int, std: float, key: str) -> None:

@@ -29,6 +29,7 @@ def plan_tables(
     device: torch.device,
     rows_per_rank: int,
     ranks_per_node: int,
+    replicate: bool = False,
 ) -> ShardingPlan:
     """Plan on rank 0 and give the plan to all ranks of the default process group.
 
@@ -39,11 +40,13 @@ def plan_tables(
         device: the type of device that the tables live on.
         rows_per_rank: rows of a batch on one rank.
         ranks_per_node: ranks that share a machine.
+        replicate: give every rank a copy of every table, whatever ``config.types`` says. Such
+            tables are trained after the backward, not by an optimizer inside it.
 
     Raises:
         ValueError: no allowed sharding type exists on the device, or no plan fits the memory.
     """
-    types = _types_on_device(config, device)
+    types = ["data_parallel"] if replicate else _types_on_device(config, device)
     constraints = {
         table.name: ParameterConstraints(
             sharding_types=types,

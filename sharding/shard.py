@@ -25,3 +25,8 @@ def shard_model(
 ) -> DistributedModelParallel:
     """Shard the tables by ``plan`` and replicate the rest. The tables' values are not set yet."""
     return DistributedModelParallel(module=model, device=device, plan=plan, sharders=sharders())
+
+
+def is_table(parameter: str) -> bool:
+    """Whether a parameter of a model, by name, is an embedding table."""
+    return ".embedding_bags." in parameter

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 from torchrec.distributed import DistributedModelParallel
-from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizerWrapper
+from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizer, KeyedOptimizerWrapper
 from torchrec.optim.optimizers import in_backward_optimizer_filter
 from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
-from dropdrift.sharding.shard import fuse_sparse_optimizer
+from dropdrift.sharding.shard import fuse_sparse_optimizer, is_table
 from dropdrift.training.config import OptimizerConfig
 
 _SPARSE: dict[str, type[torch.optim.Optimizer]] = {
@@ -23,7 +23,12 @@ _SPARSE: dict[str, type[torch.optim.Optimizer]] = {
 
 
 def add_sparse_optimizer(collection: nn.Module, config: OptimizerConfig) -> None:
-    """Train the tables of ``collection`` inside the backward. Call before sharding."""
+    """Train the tables of ``collection`` inside the backward. Call before sharding.
+
+    With Adam there is nothing to do: replicated tables are trained after the backward.
+    """
+    if config.sparse == "adam":
+        return
     options: dict[str, Any] = {"lr": config.sparse_learning_rate}
     if config.sparse != "sgd":
         options["eps"] = 1e-8
@@ -44,21 +49,21 @@ class Optimizers:
     ) -> None:
         self.config = config
         self.total_steps = total_steps
-        self.dense_parameters = dict(in_backward_optimizer_filter(model.named_parameters()))
-        self._dense = KeyedOptimizerWrapper(
-            self.dense_parameters,
-            lambda parameters: torch.optim.AdamW(
-                parameters,
-                lr=config.learning_rate,
-                weight_decay=config.weight_decay,
-                fused=True,
-            ),
-        )
-        self.combined = CombinedOptimizer([model.fused_optimizer, self._dense])
-        self._peaks = [
-            (model.fused_optimizer, config.sparse_learning_rate),
-            (self._dense, config.learning_rate),
+        parameters = dict(in_backward_optimizer_filter(model.named_parameters()))
+        tables = {name: p for name, p in parameters.items() if is_table(name)}
+        self.dense_parameters = {n: p for n, p in parameters.items() if n not in tables}
+        self._after_backward = [
+            _adam(self.dense_parameters, config.learning_rate, config.weight_decay)
         ]
+        self._peaks: list[tuple[KeyedOptimizer, float]] = [
+            (model.fused_optimizer, config.sparse_learning_rate),
+            (self._after_backward[0], config.learning_rate),
+        ]
+        if tables:
+            # Decay would shrink the rows of items that a step does not touch.
+            self._after_backward.append(_adam(tables, config.sparse_learning_rate, 0.0))
+            self._peaks.append((self._after_backward[1], config.sparse_learning_rate))
+        self.combined = CombinedOptimizer([model.fused_optimizer, *self._after_backward])
 
     def set_learning_rates(self, step: int) -> float:
         """Set both rates for ``step`` (from 0) and return their share of the peak."""
@@ -73,12 +78,24 @@ class Optimizers:
 
         It takes a step with zero gradients: load the weights afterwards.
         """
-        self._dense.init_state()
+        for optimizer in self._after_backward:
+            optimizer.init_state()
 
     def clip_gradients(self) -> None:
         """Scale the dense gradient down to the largest norm allowed, if one is set."""
         if self.config.gradient_clip:
             nn.utils.clip_grad_norm_(self.dense_parameters.values(), self.config.gradient_clip)
+
+
+def _adam(
+    parameters: dict[str, nn.Parameter], learning_rate: float, weight_decay: float
+) -> KeyedOptimizerWrapper:
+    return KeyedOptimizerWrapper(
+        parameters,
+        lambda listed: torch.optim.AdamW(
+            listed, lr=learning_rate, weight_decay=weight_decay, fused=True
+        ),
+    )
 
 
 def learning_rate_share(config: OptimizerConfig, step: int, total_steps: int) -> float:

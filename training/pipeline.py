@@ -8,7 +8,7 @@ import torch
 from torchrec.distributed import DistributedModelParallel
 from torchrec.distributed.train_pipeline import TrainPipelineSparseDist
 
-from dropdrift.data.batch import Batch
+from dropdrift.data.batch import Batch, SequenceBatch
 from dropdrift.training.config import Precision
 from dropdrift.training.distributed import all_ranks_agree
 from dropdrift.training.optimizers import Optimizers
@@ -20,7 +20,7 @@ class NonFiniteLossError(ValueError):
     """The loss is NaN or infinite on some rank; no weight has been changed by that batch."""
 
 
-class GuardedPipeline(TrainPipelineSparseDist[Batch, dict[str, torch.Tensor]]):
+class GuardedPipeline(TrainPipelineSparseDist[Batch | SequenceBatch, dict[str, torch.Tensor]]):
     """Overlaps copies and the exchange of ids with forward and backward.
 
     The tables are updated inside the backward, so a loss that is not finite must stop all ranks
@@ -38,7 +38,7 @@ class GuardedPipeline(TrainPipelineSparseDist[Batch, dict[str, torch.Tensor]]):
         self._optimizers = optimizers
         self._precision = _PRECISIONS[precision]
 
-    def _forward(self, batch: Batch | None) -> Any:
+    def _forward(self, batch: Batch | SequenceBatch | None) -> Any:
         with torch.autocast(
             self._device.type, self._precision, enabled=self._precision != torch.float32
         ):

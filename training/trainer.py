@@ -5,20 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from rich.progress import Progress
 
-from dropdrift.data.batch import Batch
-from dropdrift.data.loading.loader import Cursor, Loader
+from dropdrift.data.loading.loader import Cursor
 from dropdrift.data.loading.prefetch import prefetch
 from dropdrift.data.progress import progress_bar
 from dropdrift.data.schema import Schema
-from dropdrift.models.ranking import task_names
-from dropdrift.training.build import build_model, ranking_model
+from dropdrift.training.build import build_model
 from dropdrift.training.checkpoint import (
     TrainingState,
     load_all,
@@ -28,12 +26,12 @@ from dropdrift.training.checkpoint import (
 from dropdrift.training.config import TrainConfig
 from dropdrift.training.distributed import Ranks, on_first_rank, process_group
 from dropdrift.training.log import RunLog
-from dropdrift.training.metrics import RankingMetrics, ranking_metrics
+from dropdrift.training.matching.task import MatchingTask
 from dropdrift.training.optimizers import Optimizers
 from dropdrift.training.pipeline import GuardedPipeline
+from dropdrift.training.ranking_task import RankingTask
 from dropdrift.training.run_folder import RunFolder
-from dropdrift.training.scenarios import COMPLETE
-from dropdrift.training.scoring import Scores, score_batches
+from dropdrift.training.task import Task
 
 
 def train(config: TrainConfig, *, show_progress: bool = True) -> dict[str, Any] | None:
@@ -83,14 +81,12 @@ class Trainer:
     ) -> None:
         self.config, self.schema, self.ranks = config, schema, ranks
         self.run, self.state = run, state
-        self.training_data = self._loader("train")
-        self.validation_data = self._loader("validation")
-        self._check_labels()
-        self.steps_per_epoch = self.training_data.steps_per_epoch
+        self.task = make_task(config, schema, ranks)
+        self.steps_per_epoch = self.task.data.steps_per_epoch
         self.total_steps = config.loop.epochs * self.steps_per_epoch
         if config.loop.max_steps:
             self.total_steps = min(self.total_steps, config.loop.max_steps)
-        self.model = build_model(schema, config, ranks)
+        self.model = build_model(schema, config, ranks, lookup_rows=self.task.lookup_rows)
         self.optimizers = Optimizers(self.model, config.optimizer, self.total_steps)
         self.pipeline = GuardedPipeline(
             self.model, self.optimizers, ranks.device, config.loop.precision
@@ -99,18 +95,6 @@ class Trainer:
         self._summed_steps = 0
         if state.step:
             load_all(run.checkpoints, state.step, self.model, self.optimizers)
-
-    def _check_labels(self) -> None:
-        """ValueError where the data cannot train the tasks or choose the best checkpoint."""
-        if self.config.loop.select_by == "uauc" and not self.schema.has_user:
-            raise ValueError(
-                f"loop.select_by is 'uauc', but {self.config.data.path} does not say whose rows "
-                "are whose: choose 'auc', or prepare the data with a user column"
-            )
-        tasks = task_names(self.schema, self.config.model)
-        for task in tasks:
-            self.training_data.check_label(task)
-        self.validation_data.check_label(tasks[0])
 
     def fit(self, show_progress: bool) -> dict[str, Any] | None:
         """Train until the last step or until validation stops improving."""
@@ -156,14 +140,14 @@ class Trainer:
     def _cursor(self) -> Cursor:
         return Cursor(epoch=self.state.epoch, batch=self.state.batch, step=self.state.step)
 
-    def _prefetched(self, cursor: Cursor) -> Generator[Batch, None, None]:
+    def _prefetched(self, cursor: Cursor) -> Generator[Any, None, None]:
         return prefetch(
-            self.training_data.batches(cursor),
+            self.task.data.batches(cursor),
             self.config.data.prefetch,
             pin=self.ranks.device.type == "cuda",
         )
 
-    def _steps(self, batches: Iterator[Batch]) -> Iterator[dict[str, torch.Tensor]]:
+    def _steps(self, batches: Iterator[Any]) -> Iterator[dict[str, torch.Tensor]]:
         """Take optimizer steps until the epoch's batches are used up."""
         self.optimizers.set_learning_rates(self.state.step)
         while True:
@@ -205,41 +189,19 @@ class Trainer:
     def _validate(self, log: RunLog | None) -> None:
         """Measure the validation part, remember whether it is the best, and save."""
         self.pipeline.detach()
-        scores = score_batches(
-            self.model, self.validation_data.batches(Cursor()), [COMPLETE], self.ranks
-        )
-        metrics = on_first_rank(lambda: self._metrics(scores))
+        metrics = self.task.validate(self.model)
         if log is not None:
-            log.write("validation", self.state.step, asdict(metrics))
+            log.write("validation", self.state.step, metrics)
         self._remember(metrics)
         self._save()
 
-    def _metrics(self, scores: Scores | None) -> RankingMetrics:
-        """Of the first task; ValueError where they cannot be had or tell nothing."""
-        assert scores is not None, "called on the first rank, which has the scores"
-        metrics = ranking_metrics(
-            scores.logits[0, :, 0],
-            scores.labels[:, 0],
-            scores.user_groups(self.schema),
-            f"label {ranking_model(self.model).tasks[0]!r} of the validation part",
-        )
-        if self.config.loop.select_by == "uauc" and not metrics.users_counted:
-            raise ValueError(
-                "loop.select_by is 'uauc', but no user of the validation part has rows of both "
-                "classes: choose 'auc'"
-            )
-        return metrics
-
-    def _remember(self, metrics: RankingMetrics) -> None:
-        value = getattr(metrics, self.config.loop.select_by)
-        lower_is_better = self.config.loop.select_by == "log_loss"
-        improved = (
-            value < self.state.best_value if lower_is_better else value > self.state.best_value
-        )
+    def _remember(self, metrics: dict[str, float]) -> None:
+        value, best = metrics[self.task.chosen_by], self.state.best_value
+        improved = value < best if self.task.lower_is_better else value > best
         if improved or self.state.best_step < 0:
             self.state.best_step, self.state.best_value = self.state.step, value
             self.state.bad_validations = 0
-            self.state.best_metrics = asdict(metrics)
+            self.state.best_metrics = metrics
         else:
             self.state.bad_validations += 1
 
@@ -254,14 +216,16 @@ class Trainer:
                 self.run.checkpoints, self.config.loop.keep_checkpoints, self.state.best_step
             )
 
-    def _loader(self, part: str) -> Loader:
-        return Loader(
-            self.config.data.path,
-            part,
-            self.schema,
-            self.config.data,
-            rank=self.ranks.rank,
-            world_size=self.ranks.world_size,
-            training=part == "train",
-            seed=self.config.loop.seed,
+
+def make_task(config: TrainConfig, schema: Schema, ranks: Ranks) -> Task:
+    """What the model's kind adds to the loop; ValueError if the data is of another kind."""
+    wanted = "impressions" if config.model.kind == "ranking" else "interactions"
+    if schema.kind != wanted:
+        raise ValueError(
+            f"{config.data.path} holds {schema.kind}, but model.kind {config.model.kind!r} learns "
+            f"from {wanted}: prepare the data with --task "
+            f"{'ranking' if wanted == 'impressions' else 'matching'}, or choose another recipe"
         )
+    if config.model.kind == "ranking":
+        return RankingTask(config, schema, ranks)
+    return MatchingTask(config, schema, ranks)

@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from dropdrift.data.columns import USER_COLUMN
 from dropdrift.data.config import Order
 from dropdrift.data.interactions.layout import (
     FILE_ORDER_COLUMN,
     SEQUENCE_COLUMN,
     TIMES_COLUMN,
-    USER_COLUMN,
     USERS_FILE,
 )
 from dropdrift.data.parquet_file import reading_parquet

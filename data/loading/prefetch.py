@@ -11,14 +11,15 @@ from typing import Generic, TypeVar
 
 import torch
 
-from dropdrift.data.batch import Batch
+from dropdrift.data.batch import Batch, SequenceBatch
 
 T = TypeVar("T")
+BatchKind = TypeVar("BatchKind", Batch, SequenceBatch)
 
 
 def prefetch(
-    batches: Generator[Batch, None, None], depth: int, *, pin: bool = False
-) -> Generator[Batch, None, None]:
+    batches: Generator[BatchKind, None, None], depth: int, *, pin: bool = False
+) -> Generator[BatchKind, None, None]:
     """The batches, up to ``depth`` of them made ahead by a background thread.
 
     Args:
@@ -48,7 +49,9 @@ def read_ahead(source: Generator[T, None, None], depth: int) -> Generator[T, Non
         raise item.error
 
 
-def _pinned(batches: Generator[Batch, None, None], device: int) -> Generator[Batch, None, None]:
+def _pinned(
+    batches: Generator[BatchKind, None, None], device: int
+) -> Generator[BatchKind, None, None]:
     # Every thread has a current device of its own; left alone, it would be device 0.
     torch.cuda.set_device(device)
     with closing(batches):
