@@ -231,4 +231,12 @@ def _overview() -> str:
     lines = ["usage: dropdrift prepare LAYOUT [OPTIONS]", "", "layouts:"]
     for name, (options_type, _) in LAYOUTS.items():
         lines.append(f"  {name:<10} {(options_type.__doc__ or '').splitlines()[0]}")
-    return "\n".join([*lines, "", "'dropdrift prepare LAYOUT --help' lists its options."])
+    matching = ", ".join(MATCHING_LAYOUTS)
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "'dropdrift prepare LAYOUT --help' lists its options.",
+            f"With '--task matching', {matching}: sequences of interactions for matching models.",
+        ]
+    )

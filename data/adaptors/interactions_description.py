@@ -8,7 +8,7 @@
     item: product_id
     time: bought_at                  # may be left out: then the rows are in order of time
     keep: {event: [buy, gift]}       # the rows that are interactions; may be left out: all
-    duplicates: drop                 # rows with user, item and time of an earlier one; default: keep
+    duplicates: drop                 # rows with user, item and time of an earlier one; else keep
     format: {delimiter: ";"}         # of delimited text, see data.adaptors.table_description
     items:                           # a table of the items; may be left out
       source: products.csv           # a file, folder or pattern, from this file's folder on
@@ -153,7 +153,7 @@ def _items(items: _Items, default_item: str, path: Path) -> ItemsDescription:
     item = items.item or default_item
     for entry in items.fields:
         if entry.get("name") == item:
-            raise ValueError(f"items: field {item!r} is the item itself, which is always a field")
+            raise ValueError(f"items: field {item!r} is the item, which is a field anyway")
     return ItemsDescription(
         source=str(path.parent / items.source),
         item=item,

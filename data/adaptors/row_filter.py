@@ -19,10 +19,16 @@ def kept_rows(batch: pa.RecordBatch, kept: Kept) -> NDArray[np.bool_]:
 
     Values are compared as text (see ``as_texts``): 1, 1.0 and "1" are one value. A row without a
     value in such a column is not wanted.
+
+    Raises:
+        ValueError: a column holds lists.
     """
     wanted = np.ones(batch.num_rows, dtype=bool)
     for column, values in kept.items():
-        texts = as_texts(batch.column(column))
+        try:
+            texts = as_texts(batch.column(column))
+        except ValueError as error:
+            raise ValueError(f"column {column!r} {error}, so no row can be kept by it") from error
         listed = pc.is_in(texts.values, value_set=as_texts(pa.array(values)).values)
         # The last entry is what code -1 (no value) finds.
         wanted &= np.append(listed.to_numpy(zero_copy_only=False), False)[texts.codes]

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from dropdrift.data.interactions.layout import TITLE_COLUMN
 from dropdrift.data.interactions.row_checks import RowChecks
 from dropdrift.data.interactions.source import InteractionSpec
 from dropdrift.data.quarantine import BadRows
@@ -81,7 +82,7 @@ def read_side_items(
     columns = {
         name: together.column(name).combine_chunks().take(indices) for name in together.column_names
     }
-    titles = columns[spec.title] if spec.title else pa.nulls(len(item_ids), pa.string())
+    titles = columns[TITLE_COLUMN] if spec.title else pa.nulls(len(item_ids), pa.string())
     features = {field.name: columns[field.name] for field in spec.fields}
     return SideItems(titles, features, listed, len(place))
 
@@ -93,7 +94,7 @@ def _found_rows(
     keys = checks.keys(spec.item, "item")
     columns = {}
     if spec.title:
-        columns[spec.title] = checks.titles(spec.title)
+        columns[TITLE_COLUMN] = checks.titles(spec.title)
     for field in spec.fields:
         columns[field.name] = checks.column(field.name)
         if field.kind == "numeric":

@@ -58,6 +58,11 @@ class InteractionSpec:
                     f"data set {self.name!r}: a side field is called {ITEM_FIELD!r}, which is the "
                     "name of the item's own field: leave it out or give it another name"
                 )
+            if field.name == self.item:
+                raise ValueError(
+                    f"data set {self.name!r}: {field.name!r} is the item, which is a field anyway: "
+                    "leave it out of the side fields"
+                )
             if field.group != "item":
                 raise ValueError(
                     f"field {field.name!r} has group {field.group!r}: the fields of a data set of "
