@@ -94,7 +94,7 @@ def prepare_matching(source: InteractionSource, options: MatchingOptions) -> Non
     )
     without = statistics["side_table"]["catalogue_items_not_in_it"]
     if without and statistics["side_table"]["items"]:
-        print(f"{without:,} items have interactions and are not listed: they have no side features")
+        print(f"items without side features, since they are not listed: {without:,}")
     set_aside = sum(statistics["bad_rows"].values())
     if set_aside:
         print(f"{set_aside:,} rows set aside, listed in {options.out / 'quarantine.jsonl'}")
