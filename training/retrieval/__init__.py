@@ -1,0 +1,1 @@
+"""An index of item vectors from a trained matching model, and answers for users."""
