@@ -84,8 +84,6 @@ class SampledItems:
         self._sampled = sampled
         self._rows = sampled + min(places, len(catalogue))
         self._seed = seed
-        # Where in the batch's catalogue an item is; what earlier batches left is never read.
-        self._row = np.zeros(len(catalogue), dtype=np.int64)
 
     def choose(self, *arrays: NDArray[np.int64], step: int) -> Chosen:
         """The negatives of ``step``, then the distinct items of ``arrays``."""
@@ -96,13 +94,16 @@ class SampledItems:
         own = np.unique(np.concatenate([array[array >= 0] for array in arrays]))
         items = np.concatenate([negatives, own])
         assert len(items) <= self._rows
-        row = self._row
-        row[own] = np.arange(self._sampled, len(items))
         log_expected = np.zeros(self._rows, dtype=np.float32)
         log_expected[: len(items)] = self._log_expected[items]
         return Chosen(
             self._catalogue.features(items, fill=self._rows),
-            tuple(np.where(array >= 0, row[array], -1) for array in arrays),
+            tuple(_rows(array, own, self._sampled) for array in arrays),
             self._sampled,
             torch.from_numpy(log_expected),
         )
+
+
+def _rows(array: NDArray[np.int64], items: NDArray[np.int64], first: int) -> NDArray[np.int64]:
+    """Where the items of ``array`` are among the ascending ``items``, the first being ``first``."""
+    return np.where(array >= 0, first + np.searchsorted(items, array), -1)
