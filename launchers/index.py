@@ -50,7 +50,7 @@ def print_built(built: Built, console: Console | None = None) -> None:
     users = f"{measured.users:,} users, {measured.threads} threads, milliseconds a user"
     table = Table(box=box.SIMPLE_HEAD, title=users, title_justify="left")
     table.add_column("search")
-    batch = f"{measured.batch_size} at once"
+    batch = f"{measured.batched.users} at once"
     for name in (f"recall@{measured.k}", f"{batch}: median", "p99", "one at once: median", "p99"):
         table.add_column(name, justify="right")
     rows: list[tuple[str, float, Latency, Latency]] = [

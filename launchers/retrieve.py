@@ -36,7 +36,7 @@ def run(arguments: list[str]) -> int:
     print_answers(retrieved)
     counts = retrieved.counts
     print(f"{counts.requests:,} requests, {counts.answers:,} answers written to {options.out}")
-    for line in times(retrieved, options.batch_size):
+    for line in times(retrieved):
         print(line)
     return 0
 
@@ -59,13 +59,12 @@ def warnings(counts: Counts, k: int) -> list[str]:
     return lines
 
 
-def times(retrieved: Retrieved, batch_size: int) -> list[str]:
-    """How long an answer took, a line each."""
-    both = ((f"{batch_size} users at once", retrieved.batched), ("one user", retrieved.alone))
+def times(retrieved: Retrieved) -> list[str]:
+    """How long an answer takes, a line each."""
     return [
-        f"{what}: {latency.median:.3f} ms a user in the median of {latency.calls} calls, "
-        f"{latency.p99:.3f} in the 99th percentile (vector and search)"
-        for what, latency in both
+        f"{latency.users:,} at once: {latency.median:.3f} ms a user in the median of "
+        f"{latency.calls} calls, {latency.p99:.3f} in the 99th percentile (vector and search)"
+        for latency in (retrieved.batched, retrieved.alone)
         if latency is not None
     ]
 
@@ -89,6 +88,9 @@ def _table(shown: Shown) -> Table:
         name, score = shown.answer[place] if place < len(shown.answer) else ("", None)
         newest = shown.newest[place] if place < len(shown.newest) else ""
         rank = str(place + 1) if name else ""
+        digits = 3 if shown.source == "model" else 0
         # Text, so that brackets in a title are no markup.
-        table.add_row(rank, Text(name), "" if score is None else f"{score:.3f}", Text(newest))
+        table.add_row(
+            rank, Text(name), "" if score is None else f"{score:,.{digits}f}", Text(newest)
+        )
     return table

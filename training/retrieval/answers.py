@@ -21,7 +21,7 @@ from dropdrift.training.provenance import check_writable, provenance, write_resu
 from dropdrift.training.retrieval.config import RetrieveConfig
 from dropdrift.training.retrieval.histories import Histories
 from dropdrift.training.retrieval.index import data_folder
-from dropdrift.training.retrieval.measure import Latency, timed
+from dropdrift.training.retrieval.measure import Latency, repeated
 from dropdrift.training.retrieval.requests import RawHistories, RequestFile, Requests
 from dropdrift.training.retrieval.retriever import Answers, Retriever
 from dropdrift.training.retrieval.search import Rows
@@ -39,7 +39,7 @@ COLUMNS = pa.schema(
     }
 )
 
-# Requests answered once more, one by one, to say how long one takes.
+# Requests answered again, one by one, to say how long one takes.
 _TIMED_ALONE = 50
 
 
@@ -97,7 +97,7 @@ class Retrieved:
 
     Attributes:
         counts: see there.
-        batched: time of a user's vector and search, ``batch_size`` users at once.
+        batched: time of a user's vector and search, as many at once as ``batch_size``.
         alone: the same, one user at once.
         shown: the first requests.
     """
@@ -151,8 +151,6 @@ class _Run:
     ) -> None:
         self._options, self._retriever, self._people = options, retriever, people
         self._users: set[str | None] = set()
-        self._seconds: list[float] = []
-        self._sizes: list[int] = []
         self._some: Histories | None = None
         self.result = Retrieved()
 
@@ -161,33 +159,28 @@ class _Run:
         self._count_users(requests)
         histories = self._histories(requests)
         if self._some is None:
-            alone = np.flatnonzero(histories.lengths > 0)[:_TIMED_ALONE]
-            self._some = histories.take(alone)
+            known = np.flatnonzero(histories.lengths > 0)
+            self._some = histories.take(known[: max(self._options.batch_size, _TIMED_ALONE)])
         size = self._options.batch_size
         for start in range(0, len(requests), size):
             chosen = np.arange(start, min(start + size, len(requests)))
             part, first = histories.take(chosen), requests.first + start
-            answers, seconds = timed(self._answer, part, first)
-            self._seconds.append(seconds)
-            self._sizes.append(len(chosen))
+            answers = self._answer(part, first)
             users = requests.users.take(pa.array(chosen))
             yield self._table(answers, users, first)
             self._show(answers, users, part)
 
     def finished(self) -> Retrieved:
-        """The result, with the times."""
-        result = self.result
-        # The first batch pays for what is made once.
-        skipped = 1 if len(self._sizes) > 1 else 0
-        result.batched = Latency.of(self._seconds[skipped:], self._sizes[skipped:])
-        if self._some is not None and len(self._some):
-            each = [self._some.take(np.array([user])) for user in range(len(self._some))]
-            self._answer(each[0], 0)
-            seconds = [timed(self._answer, one, 0)[1] for one in each]
-            result.alone = Latency.of(seconds, [1] * len(each))
-        return result
+        """The result, with the times of answering some of the first requests again."""
+        if self._some is None or not len(self._some):
+            return self.result
+        many = self._some.take(np.arange(min(self._options.batch_size, len(self._some))))
+        each = [self._some.take(np.array([u])) for u in range(min(_TIMED_ALONE, len(self._some)))]
+        self.result.batched = repeated(self._answer, [many], len)
+        self.result.alone = repeated(self._answer, each, len)
+        return self.result
 
-    def _answer(self, histories: Histories, first: int) -> Answers:
+    def _answer(self, histories: Histories, first: int = 0) -> Answers:
         return self._retriever.answer(
             histories,
             self._options.k,

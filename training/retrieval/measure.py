@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
-from dropdrift.training.retrieval.search import Found, ItemSearch, Vectors, recall
+from dropdrift.training.retrieval.search import ItemSearch, Vectors, recall
 
 T = TypeVar("T")
+
+# A percentile of few calls says nothing: calls are repeated until there are so many, or until so
+# many seconds have gone.
+CALLS = 200
+SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -22,17 +27,24 @@ class Latency:
         median: of the calls.
         p99: the 99th percentile.
         calls: how many there were.
+        users: of the largest call.
     """
 
     median: float
     p99: float
     calls: int
+    users: int
 
     @staticmethod
-    def of(seconds: Iterable[float], users: Iterable[int]) -> Latency:
-        """From the duration of each call and how many users it answered."""
-        each = [1000 * s / u for s, u in zip(seconds, users, strict=True)]
-        return Latency(float(np.median(each)), float(np.percentile(each, 99)), len(each))
+    def of(calls: Sequence[tuple[float, int]]) -> Latency:
+        """From the seconds of each call and how many users it answered."""
+        each = [1000 * seconds / users for seconds, users in calls]
+        return Latency(
+            median=float(np.median(each)),
+            p99=float(np.percentile(each, 99)),
+            calls=len(calls),
+            users=max(users for _, users in calls),
+        )
 
 
 @dataclass(frozen=True)
@@ -44,10 +56,9 @@ class Measured:
         users: user vectors it was measured with.
         recall: share of the exact answers that the index finds.
         single: of the index, one user a call.
-        batched: of the index, ``batch_size`` users a call.
+        batched: of the index, many users a call.
         exact_single: of exact search.
         exact_batched: of exact search.
-        batch_size: users of a batch.
         threads: that the search may use.
     """
 
@@ -58,7 +69,6 @@ class Measured:
     batched: Latency
     exact_single: Latency
     exact_batched: Latency
-    batch_size: int
     threads: int
 
 
@@ -73,19 +83,17 @@ def measure(
 ) -> Measured:
     """Ask an index and an exact one over the same items for the best of ``users`` [Q, W].
 
-    The first call of each is not measured.
+    What is to be found comes from numpy, the times to compare with from the flat index.
     """
-    found, batched = _timed(search, users, k, batch_size)
-    wanted, exact_batched = _timed(exact, users, k, batch_size)
+    found, wanted = search.search(users, k), exact.exact(users, k)
     return Measured(
         k=min(k, search.items),
         users=len(users),
         recall=recall(found.rows, wanted.rows),
-        single=_timed(search, users, k, 1)[1],
-        batched=batched,
-        exact_single=_timed(exact, users, k, 1)[1],
-        exact_batched=exact_batched,
-        batch_size=batch_size,
+        single=_timed(search, users, k, 1),
+        batched=_timed(search, users, k, batch_size),
+        exact_single=_timed(exact, users, k, 1),
+        exact_batched=_timed(exact, users, k, batch_size),
         threads=threads,
     )
 
@@ -97,12 +105,24 @@ def timed(call: Callable[..., T], *arguments: Any, **options: Any) -> tuple[T, f
     return result, time.perf_counter() - started
 
 
-def _timed(search: ItemSearch, users: Vectors, k: int, size: int) -> tuple[Found, Latency]:
-    search.search(users[:size], k)
-    parts = [users[start : start + size] for start in range(0, len(users), size)]
-    answers = [timed(search.search, part, k) for part in parts]
-    found = Found(
-        np.concatenate([answer.rows for answer, _ in answers]),
-        np.concatenate([answer.scores for answer, _ in answers]),
-    )
-    return found, Latency.of((seconds for _, seconds in answers), map(len, parts))
+def repeated(call: Callable[[T], object], parts: Sequence[T], size: Callable[[T], int]) -> Latency:
+    """Time ``call`` on the ``parts``, over and over; the first part is asked once before.
+
+    Args:
+        call: what is timed.
+        parts: its arguments, at least one.
+        size: how many users one of them holds.
+    """
+    call(parts[0])
+    calls: list[tuple[float, int]] = []
+    ends = time.perf_counter() + SECONDS
+    while len(calls) < CALLS and (not calls or time.perf_counter() < ends):
+        part = parts[len(calls) % len(parts)]
+        calls.append((timed(call, part)[1], size(part)))
+    return Latency.of(calls)
+
+
+def _timed(search: ItemSearch, users: Vectors, k: int, size: int) -> Latency:
+    whole = [users[start : start + size] for start in range(0, len(users), size)]
+    parts = [part for part in whole if len(part) == size] or whole
+    return repeated(lambda part: search.search(part, k), parts, len)
