@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dropdrift.models.matching.windows import windows
+from dropdrift.models.matching.windows import lags, windows
 from dropdrift.models.t2diff.config import SessionConfig
 
 # What hides an entry from a softmax: finite, since a row may have nothing to show.
@@ -73,25 +73,41 @@ class SessionEncoder(nn.Module):
             x_hat: [B, Q, d], or None.
             last_only: only for the last position.
         """
+        if self.layer is None:
+            return self._mean(x, present, lengths, x_hat, last_only)
         entries = windows(present, self.length, last_only, False)
         lag = torch.arange(self.length - 1, -1, -1, device=x.device)
         entries = entries & (lag < lengths.unsqueeze(2))
         if x_hat is not None:
             entries = torch.cat([entries, entries.any(2, keepdim=True)], dim=2)
-        if self.layer is not None:
-            encoded = self.layer(x, x_hat, entries, self.length, last_only)
-        else:
-            encoded = windows(x, self.length, last_only)
-            if x_hat is not None:
-                encoded = torch.cat([encoded, x_hat.unsqueeze(2)], dim=2)
-        return (self._weights(entries).unsqueeze(2) @ encoded).squeeze(2)
+        encoded = self.layer(x, x_hat, entries, self.length, last_only)
+        shares = masked_softmax(self._logits(lag, x_hat is not None), entries)
+        return (shares.unsqueeze(2) @ encoded).squeeze(2)
 
-    def _weights(self, entries: Tensor) -> Tensor:
-        """Shares of the mean [B, Q, E], summing to 1 over what is there."""
-        logits = torch.zeros(entries.shape[2], device=entries.device)
-        if self.recency is not None:
-            logits = self.recency
-        return masked_softmax(logits, entries)
+    def _mean(
+        self, x: Tensor, present: Tensor, lengths: Tensor, x_hat: Tensor | None, last_only: bool
+    ) -> Tensor:
+        """All windows' means by one product with the sequence."""
+        if last_only:
+            x, present = x[:, -self.length :], present[:, -self.length :]
+        positions = x.shape[1]
+        lag = lags(positions, last_only, x.device)
+        entries = (lag >= 0) & (lag < lengths.unsqueeze(2)) & present.unsqueeze(1)
+        if x_hat is not None:
+            entries = torch.cat([entries, entries.any(2, keepdim=True)], dim=2)
+        shares = masked_softmax(self._logits(lag, x_hat is not None), entries)
+        mean = shares[:, :, :positions] @ x
+        return mean if x_hat is None else mean + shares[:, :, positions:] * x_hat
+
+    def _logits(self, lag: Tensor, completed: bool) -> Tensor:
+        """What shares of the mean come from, [..., L] for lags [..., L], x_hat's after them."""
+        if self.recency is None:
+            return torch.zeros(*lag.shape[:-1], lag.shape[-1] + completed, device=lag.device)
+        logits = self.recency[lag.clamp(0, self.length - 1)]
+        if completed:
+            last = self.recency[self.length :].expand(*lag.shape[:-1], 1)
+            logits = torch.cat([logits, last], dim=-1)
+        return logits
 
 
 class SessionTransformer(nn.Module):

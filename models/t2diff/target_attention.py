@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dropdrift.models.matching.windows import lags
+from dropdrift.models.t2diff.band_scores import band_scores
 from dropdrift.models.t2diff.config import SessionConfig
 from dropdrift.models.t2diff.session import masked_softmax
 
@@ -77,19 +78,10 @@ class TargetAttention(nn.Module):
         return masked_softmax(scores, history) @ x
 
     def scores(self, x: Tensor, session: Tensor) -> Tensor:
-        """What is normalised, [B, Q, L]: each asking position's score of each item."""
-        rows, asking = session.shape[:2]
-        hidden = self.out.shape[0]
+        """What is normalised, [B, Q, L]: each asking position's score of the items it may see."""
         plain, difference, product, guide = self.weight.chunk(4, dim=1)
-        mixed = plain + difference + product * session.unsqueeze(2)
         offset = F.linear(session, guide - difference, self.bias)
-        inner = torch.baddbmm(
-            offset.reshape(rows, asking * hidden, 1),
-            mixed.view(rows, asking * hidden, self.width),
-            x.transpose(1, 2),
-        )
-        inner = inner.relu_().view(rows, asking, hidden, -1)
-        return torch.einsum("bqhl,h->bql", inner, self.out)
+        return band_scores(x, session, plain + difference, product, offset, self.out, self.window)
 
 
 def lag_buckets(lags_in_time: Tensor) -> Tensor:

@@ -75,10 +75,10 @@ def test_mean_with_learned_recency():
     encoder = make_encoder(True, encoder="mean", length=3, recency_bias=True)
     lengths = torch.full((4, 1), 3)
     h = encoder(x, present, lengths, x_hat[:, -1:], True)
-    shares = encoder.recency.softmax(0)
-    expected = shares[:3] @ x[3, 3:] + shares[3] * x_hat[3, -1]
+    shares = encoder.recency.softmax(0)  # of the newest first, x_hat's last
+    expected = shares[:3].flip(0) @ x[3, 3:] + shares[3] * x_hat[3, -1]
     torch.testing.assert_close(h[3, 0], expected)
-    shares = encoder.recency[2:].softmax(0)
+    shares = encoder.recency[[0, 3]].softmax(0)
     torch.testing.assert_close(h[1, 0], shares[0] * x[1, 5] + shares[1] * x_hat[1, -1])
     assert h[0].abs().sum() == 0
     h.sum().backward()

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from dropdrift.models.t2diff import band_scores
 from dropdrift.models.t2diff.config import SessionConfig
 from dropdrift.models.t2diff.target_attention import TargetAttention, lag_buckets
 
@@ -90,3 +91,41 @@ def test_widths(width):
 def test_lag_buckets():
     numbers = torch.tensor([0, 1, 2, 3, 4, 1023, 1024, -5, 2**62])
     assert lag_buckets(numbers).tolist() == [0, 1, 2, 2, 3, 10, 11, 3, 63]
+
+
+@pytest.mark.parametrize("block_positions", [1, 4, 100])
+@pytest.mark.parametrize("block_bytes", [1, 2000, 10**9])
+@pytest.mark.parametrize("asking", [1, 9])
+def test_blocks_do_not_matter(monkeypatch, block_positions, block_bytes, asking):
+    x, _, _, session, _ = random_inputs()
+    attention = make_attention()
+    before = torch.arange(9 - asking, 9).unsqueeze(1) - torch.arange(9)
+    seen = ((before >= 0) & (before < WINDOW)).double()
+    weights = torch.randn(3, asking, 9, dtype=torch.float64) * seen
+    wanted = [x, session, attention.weight, attention.bias, attention.out]
+
+    def results():
+        scores = attention.scores(x, session[:, 9 - asking :]) * weights
+        return scores, torch.autograd.grad(scores.sum(), wanted)
+
+    scores, found = results()
+    monkeypatch.setattr(band_scores, "BLOCK_POSITIONS", block_positions)
+    monkeypatch.setitem(band_scores.BLOCK_BYTES, "cpu", block_bytes)
+    in_blocks, found_in_blocks = results()
+    torch.testing.assert_close(in_blocks, scores)
+    torch.testing.assert_close(found_in_blocks, found)
+
+
+def test_gradients_numerically():
+    x, _, _, session, _ = random_inputs(rows=2, positions=4, width=3)
+    generator = torch.Generator().manual_seed(1)
+    plain, product, offset, out = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
+        for shape in ((2, 3), (2, 3), (2, 4, 2), (2,))
+    )
+    before = torch.arange(4).unsqueeze(1) - torch.arange(4)
+    seen = (before >= 0) & (before < 2)
+    torch.autograd.gradcheck(
+        lambda *inputs: band_scores.band_scores(*inputs, window=2) * seen,
+        (x, session, plain, product, offset, out),
+    )
