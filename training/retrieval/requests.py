@@ -108,6 +108,9 @@ class RequestFile:
             return header_of(self._path, delimiter=self._delimiter)
         with reading_parquet(self._path):
             names: list[str] = pq.read_schema(self._path).names
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{self._path} has the column {name!r} more than once")
         return names
 
     def _check_intended(self, names: list[str]) -> None:
