@@ -84,9 +84,9 @@ def run(arguments: list[str]) -> int:
         plan, runs, wanted=wanted, data=options.data, out=options.out, jobs=options.jobs
     )
     print(f"Written to {options.out / PAGE}")
-    failures = list(summary.failures())
-    if len(failures) == sum(map(len, summary.rows.values())):
-        raise ValueError(f"all runs failed; the last one: {failures[-1][1].failure}")
+    trained = [o for row in plan.variants for o in summary.rows.get(row, ())]
+    if trained and all(outcome.failure for outcome in trained):
+        raise ValueError(f"all runs failed; the last one: {trained[-1].failure}")
     return 0
 
 
@@ -103,18 +103,16 @@ def resolve(plan: Plan, options: ExperimentOptions) -> list[Run]:
     """
     from dropdrift.training.experiments.matching import MatchingMeasures
 
-    MatchingMeasures(plan)  # refuses what it does not know
-    evaluation = _evaluation(plan)
-    runs = []
-    for row in plan.rows:
-        baseline = row in plan.baselines
-        variant = plan.variants[plan.base if baseline else row]
+    evaluation = _evaluation(plan, MatchingMeasures(plan).list_lengths)
+    runs: list[Run] = []
+    for row in sorted(plan.rows, key=lambda row: row in plan.baselines):
+        variant = plan.variants[plan.base if row in plan.baselines else row]
         try:
             values = _values(plan, variant)
             runs += [_run(row, seed, values, evaluation, plan, options) for seed in options.seeds]
         except ValueError as error:
             raise ValueError(f"variant {row!r}: {error}") from error
-    return runs
+    return sorted(runs, key=lambda run: plan.rows.index(run.row))
 
 
 def _values(plan: Plan, variant: Variant) -> dict[str, Any]:
@@ -125,11 +123,13 @@ def _values(plan: Plan, variant: Variant) -> dict[str, Any]:
     return values
 
 
-def _evaluation(plan: Plan) -> dict[str, Any]:
+def _evaluation(plan: Plan, lengths: tuple[int, ...]) -> dict[str, Any]:
     try:
-        return _converted(EvaluateConfig, plan.evaluate, _OWN_EVALUATION)
+        given = _converted(EvaluateConfig, plan.evaluate, _OWN_EVALUATION)
     except ValueError as error:
         raise ValueError(f"evaluate: {error}") from error
+    ks = given.get("ks", EvaluateConfig(Path()).ks)
+    return {**given, "ks": tuple(sorted({*ks, *lengths}))}
 
 
 def _converted(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from dropdrift.data.schema import Schema
 from dropdrift.training.config import TrainConfig
@@ -16,8 +17,9 @@ from dropdrift.training.experiments.plan import Plan
 from dropdrift.training.experiments.pool import run_jobs
 from dropdrift.training.experiments.progress import ExperimentProgress
 from dropdrift.training.experiments.report import grids, write_reports
-from dropdrift.training.experiments.runs import PART, Run, check_may_go_on, perform
+from dropdrift.training.experiments.runs import Run, check_may_go_on, perform
 from dropdrift.training.experiments.summary import Outcome, Summary, summarise
+from dropdrift.training.experiments.tables import TIMES, failure_lines
 from dropdrift.training.provenance import provenance, read_json
 from dropdrift.training.run_folder import RunFolder
 from dropdrift.training.terminal import print_grid
@@ -57,18 +59,17 @@ def run_experiment(
     for run in here:
         check_may_go_on(run, schema)
     failures = _carry_out([run for run in here if not run.is_evaluated()], jobs, show_progress)
-    rows = {
-        row: [
-            _outcome(run, failures.get(run.title, ""), measures)
-            for run in runs
-            if run.row == row and (run.title in failures or run.is_evaluated())
-        ]
-        for row in plan.rows
-    }
+    rows: dict[str, list[Outcome]] = {}
+    for run in runs:
+        if run.title in failures or run.is_evaluated():
+            for row, outcome in _outcomes(run, failures.get(run.title, ""), measures).items():
+                rows.setdefault(row, []).append(outcome)
     summary = summarise(plan, rows, measures.titles, _curve_title(runs))
     console = console or Console()
     for grid in grids(summary):
         print_grid(grid, console)
+    for line in failure_lines(summary):
+        console.print(Text(line), soft_wrap=True)
     origin = provenance({"plan": plan, "jobs": jobs, "base": _base_config(plan, runs)})
     write_reports(summary, _data_facts(data, schema), origin, out)
     return summary
@@ -83,21 +84,26 @@ def _carry_out(runs: Sequence[Run], jobs: int, show_progress: bool) -> dict[str,
         return progress.failures
 
 
-def _outcome(run: Run, failure: str, measures: MatchingMeasures) -> Outcome:
+def _outcomes(run: Run, failure: str, measures: MatchingMeasures) -> dict[str, Outcome]:
+    """By row: the run's own, and one for each further weight of the transition counts."""
     training: dict[str, float] = {}
     curve: tuple[tuple[int, float], ...] = ()
     folder = RunFolder(run.folder)
     if not run.baseline:
         curve = validation_curve(folder.log_file, _chosen_by(run.config))
     if failure:
-        return Outcome(run.seed, failure=failure, curve=curve)
+        return {run.row: Outcome(run.seed, failure=failure, curve=curve)}
     if folder.is_complete():
         outcome = read_json(folder.result_file)
-        training = {
-            key: outcome[key] for key in ("steps", "best_step", "seconds", "rows_per_second")
-        }
-    users = measures.users(run.folder / f"ranks-{PART}.parquet")
-    return Outcome(run.seed, measures.numbers(run.result_file), "", users, training, curve)
+        training = {key: outcome[key] for key in TIMES}
+    numbers, users = measures.numbers(run.result_file), measures.users(run.result_file)
+    first = next(iter(numbers))
+    outcomes = {run.row: Outcome(run.seed, numbers[first], "", users.get(first), training, curve)}
+    for weight, found in list(numbers.items())[1:]:
+        outcomes[f"{run.row} + {weight:g} transitions"] = Outcome(
+            run.seed, found, users=users.get(weight)
+        )
+    return outcomes
 
 
 def _chosen_by(config: TrainConfig) -> str:

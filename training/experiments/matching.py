@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from dropdrift.data.parquet_file import reading_parquet
 from dropdrift.training.experiments.plan import Plan
 from dropdrift.training.experiments.summary import UserValues
-from dropdrift.training.provenance import read_json
+from dropdrift.training.matching.result import MatchingResult, Variant, ranks_path
 
 _METRIC = re.compile(r"(?:(included|excluded)/)?(recall|hr|mrr|ndcg)@([1-9]\d*)")
 _SHOWN = {"recall": "Recall", "hr": "HR", "mrr": "MRR", "ndcg": "NDCG"}
@@ -49,32 +50,43 @@ class MatchingMeasures:
         """The K that an evaluation must measure, ascending."""
         return tuple(sorted({k for _, _, k in self._parsed}))
 
-    def numbers(self, path: Path) -> dict[str, float]:
-        """The metrics by name from a result file; ValueError where it lacks one."""
-        raw = read_json(path)
-        found = {}
-        for metric, (seen, measure, k) in zip(self._metrics, self._parsed, strict=True):
-            name = f"{'recall' if measure == 'hr' else measure}@{k}"
-            try:
-                found[metric] = float(raw["metrics"][seen][name])
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path} has no {name}, seen items {seen}") from error
+    def numbers(self, path: Path) -> dict[float, dict[str, float]]:
+        """The metrics by name from a result file, for each weight of the transition counts.
+
+        Means over the seeds of the model's noise. The first weight is that of the row itself.
+
+        Raises:
+            ValueError: the file is damaged or lacks a metric.
+        """
+        variants = MatchingResult.load(path).variants
+        found: dict[float, dict[str, float]] = {}
+        for weight in dict.fromkeys(variant.transition_weight for variant in variants):
+            parts = [v for v in variants if v.transition_weight == weight]
+            found[weight] = {
+                metric: fmean(_number(part, parsed, path) for part in parts)
+                for metric, parsed in zip(self._metrics, self._parsed, strict=True)
+            }
         return found
 
-    def users(self, path: Path) -> UserValues | None:
-        """The metrics of each row from a file of ranks; None where there is none."""
+    def users(self, path: Path) -> dict[float, UserValues]:
+        """The metrics of each row, for each weight, from the ranks beside a result file."""
+        path = ranks_path(path)
         if not path.is_file():
-            return None
+            return {}
         with reading_parquet(path):
             table = pq.read_table(path)
-        pairs = zip(table["user"].to_pylist(), table["target"].to_pylist(), strict=True)
-        users = np.array([f"{user}\t{target}" for user, target in pairs])
-        ranks = {
-            "included": table["rank"].to_numpy(),
-            "excluded": table["rank_unseen"].to_numpy(),
+        weights = table["transition_weight"].to_numpy()
+        columns = {"included": "rank_all", "excluded": "rank_unseen"}
+        ranks = {seen: table[column].to_numpy() for seen, column in columns.items()}
+        values = [gains(measure, k, ranks[seen]) for seen, measure, k in self._parsed]
+        stacked = np.stack(values, axis=1)
+        pairs = zip(table["user"].to_pylist(), table["item"].to_pylist(), strict=True)
+        users = np.array([f"{user}\t{item}" for user, item in pairs])
+        return {
+            float(weight): _mean_by_user(users[chosen], stacked[chosen])
+            for weight in np.unique(weights)
+            for chosen in [weights == weight]
         }
-        columns = [gains(measure, k, ranks[seen]) for seen, measure, k in self._parsed]
-        return UserValues(users, np.stack(columns, axis=1))
 
 
 def gains(measure: str, k: int, ranks: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -94,6 +106,23 @@ def validation_curve(log: Path, chosen_by: str) -> tuple[tuple[int, float], ...]
         for entry in entries
         if entry["kind"] == "validation" and chosen_by in entry
     )
+
+
+def _mean_by_user(users: NDArray[np.str_], values: NDArray[np.float64]) -> UserValues:
+    """One row for each user, sorted: means over the seeds of the noise."""
+    names, codes = np.unique(users, return_inverse=True)
+    sums = np.zeros((len(names), values.shape[1]))
+    np.add.at(sums, codes, values)
+    return UserValues(names, sums / np.bincount(codes)[:, None])
+
+
+def _number(variant: Variant, parsed: tuple[str, str, int], path: Path) -> float:
+    seen, measure, k = parsed
+    metrics = variant.among_all if seen == "included" else variant.among_unseen
+    if k not in metrics.ks:
+        raise ValueError(f"{path} has no {measure}@{k}, as it was measured with other ks")
+    values: tuple[float, ...] = getattr(metrics, "recall" if measure == "hr" else measure)
+    return values[metrics.ks.index(k)]
 
 
 def _parse(metric: str, seen: str) -> tuple[str, str, int]:

@@ -47,7 +47,11 @@ def metric_figure(summary: Summary, metric: str) -> Figure:
 
 def difference_figure(summary: Summary, metric: str) -> Figure | None:
     """Differences to the base by seed, with the interval over users as a bar; None without any."""
-    compared = {row: d for (row, name), d in summary.differences.items() if name == metric}
+    compared = {
+        row: difference
+        for (row, name), difference in summary.differences.items()
+        if name == metric and difference.seeds.values
+    }
     if not compared:
         return None
     with mpl.rc_context(STYLE):
@@ -126,7 +130,8 @@ def _has_curve(outcomes: Sequence[Outcome]) -> bool:
 
 
 def _mean_curve(outcomes: Sequence[Outcome]) -> tuple[list[int], list[float]]:
-    """Over the steps that all seeds have reached."""
-    curves = [dict(outcome.curve) for outcome in outcomes if outcome.curve]
+    """Over the steps that all seeds have reached; a seed that failed does not count."""
+    done = [o for o in outcomes if o.curve and not o.failure] or [o for o in outcomes if o.curve]
+    curves = [dict(outcome.curve) for outcome in done]
     steps = sorted(set.intersection(*(set(curve) for curve in curves)))
     return steps, [sum(curve[step] for curve in curves) / len(curves) for step in steps]

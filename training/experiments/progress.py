@@ -50,7 +50,9 @@ class ExperimentProgress:
         if failure:
             self.failures[run.title] = failure
         what = f"failed: {failure} ({run.log})" if failure else f"{seconds:.0f} s"
-        self._progress.console.print(f"{escape(run.title)}: {escape(what)}", highlight=False)
+        self._progress.console.print(
+            f"{escape(run.title)}: {escape(what)}", highlight=False, soft_wrap=True
+        )
         task = self._progress.tasks[0]
         self._progress.update(
             self._task,

@@ -17,7 +17,7 @@ from dropdrift.training.experiments.statistics import LEVEL, RESAMPLES
 from dropdrift.training.experiments.summary import Difference, Summary
 from dropdrift.training.experiments.tables import (
     difference_grids,
-    failure_grid,
+    failure_lines,
     main_grid,
     time_grid,
     to_markdown,
@@ -45,13 +45,12 @@ def write_reports(summary: Summary, data: Mapping[str, Any], origin: Any, out: P
 
 
 def grids(summary: Summary) -> Iterator[Grid]:
-    """What is printed: metrics, differences, failures, times."""
+    """What is printed: metrics, differences, times."""
     yield main_grid(summary)
     yield from difference_grids(summary)
-    failed = failure_grid(summary)
-    if failed:
-        yield failed
-    yield time_grid(summary)
+    times = time_grid(summary)
+    if times:
+        yield times
 
 
 def _page(summary: Summary, data: Mapping[str, Any], origin: Any) -> Iterator[str]:
@@ -60,27 +59,28 @@ def _page(summary: Summary, data: Mapping[str, Any], origin: Any) -> Iterator[st
     if plan.about:
         yield f"<p>{escape(plan.about)}</p>"
     yield to_html(main_grid(summary))
-    failed = failure_grid(summary)
-    if failed:
-        yield to_html(failed)
+    yield from (f"<p>{escape(line)}</p>" for line in failure_lines(summary))
     yield '<div class="beside">'
     for metric in plan.metrics:
         text = f"{summary.titles[metric]}: a point is a seed, a dash their mean."
         ring = " Rings: published." if _is_published(summary, metric) else ""
         yield to_figure(to_svg(metric_figure(summary, metric)), text + ring)
     yield "</div>"
-    if summary.differences:
-        yield from _difference_section(summary)
+    yield from _difference_section(summary)
     yield from _curves_section(summary)
-    yield "<h2>Time</h2>"
-    yield to_html(time_grid(summary))
+    times = time_grid(summary)
+    if times:
+        yield "<h2>Time</h2>"
+        yield to_html(times)
     yield from _origin_section(summary, data, origin)
 
 
 def _difference_section(summary: Summary) -> Iterator[str]:
+    tables = list(difference_grids(summary))
+    if not tables:
+        return
     yield f"<h2>Differences to {escape(summary.plan.base)}</h2>"
-    for grid in difference_grids(summary):
-        yield to_html(grid)
+    yield from map(to_html, tables)
     yield '<div class="beside">'
     for metric in summary.plan.metrics:
         figure = difference_figure(summary, metric)
@@ -130,6 +130,9 @@ def _markdown(summary: Summary, data: Mapping[str, Any], origin: Any) -> Iterato
         yield f"{summary.plan.about}\n"
     for grid in grids(summary):
         yield to_markdown(grid)
+    failed = failure_lines(summary)
+    if failed:
+        yield "\n".join(["**Failed runs**\n", *(f"- {line}" for line in failed), ""])
     yield "**What was run**\n"
     for name, value in _facts(data, origin):
         yield f"- {name}: {f'`{value}`' if name == 'Command' else value}"

@@ -14,13 +14,14 @@ import contextlib
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dropdrift.data.schema import Schema
 from dropdrift.training.config import CONFIG_FILE, EvaluateConfig, TrainConfig
+from dropdrift.training.matching.config import PopularityBaseline, TransitionBaseline
 from dropdrift.training.provenance import plain, read_json
 
-PART = "test"
+PART: Literal["test"] = "test"
 
 # What an evaluation may differ in and still be the same.
 _FREE_OPTIONS = ("run_folder", "data", "out", "name")
@@ -73,26 +74,43 @@ class Run:
         """Whether the result is there, of an evaluation with these very options."""
         if not self.result_file.is_file():
             return False
+        wanted = plain(self.baseline_options() if self.baseline else self.evaluation)
         with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-            made = read_json(self.result_file)["provenance"]["config"]
-            wanted = plain({"evaluation": self.evaluation, "training": self.config})
-            return _compared(made, self.baseline) == _compared(wanted, self.baseline)
+            made = read_json(self.result_file)["provenance"]["config"]["evaluation"]
+            return _compared(made) == _compared(wanted)
         return False
 
+    def baseline_options(self) -> PopularityBaseline:
+        """What a baseline counts, and how it is measured."""
+        data, ks = self.config.data, self.evaluation.ks
+        if self.row == "popularity":
+            return PopularityBaseline(data=data, part=PART, ks=ks)
+        return TransitionBaseline(
+            data=data, part=PART, ks=ks, transition=self.evaluation.transition
+        )
 
-def _compared(options: dict[str, Any], baseline: bool) -> dict[str, Any]:
-    """What decides an evaluation's numbers, of the provenance's ``config``.
 
-    A trained run's own configuration is compared elsewhere, where it is refused.
-    """
-    kept = {k: v for k, v in options["evaluation"].items() if k not in _FREE_OPTIONS}
-    return {**kept, "sequence": options["training"]["data"]["sequence"]} if baseline else kept
+def _compared(options: dict[str, Any]) -> dict[str, Any]:
+    """What decides an evaluation's numbers: of a baseline's data, how sequences are made."""
+    kept = {key: value for key, value in options.items() if key not in _FREE_OPTIONS}
+    data = options["data"]
+    return {**kept, "sequence": data["sequence"]} if isinstance(data, dict) else kept
 
 
 def check_may_go_on(run: Run, schema: Schema) -> None:
-    """ValueError where the folder holds something else than this run, begun or complete."""
+    """ValueError where model and data do not belong together, or the folder holds another run."""
     from dropdrift.training.run_folder import RunFolder
 
+    if run.config.model.kind == "ranking":
+        raise ValueError(
+            f"variant {run.row!r} is a ranking model (model.kind): an experiment compares matching "
+            "models"
+        )
+    if schema.kind != "interactions":
+        raise ValueError(
+            f"{run.config.data.path} holds {schema.kind}, but {run.row!r} needs interactions: "
+            "prepare the data with --task matching"
+        )
     if run.baseline:
         return
     if run.has_begun:
@@ -129,4 +147,6 @@ def _evaluate(run: Run) -> None:
 
 
 def _evaluate_baseline(run: Run) -> None:
-    raise NotImplementedError
+    from dropdrift.training.matching.baselines import evaluate_baseline
+
+    evaluate_baseline(run.baseline_options()).save(run.result_file)

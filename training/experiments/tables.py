@@ -37,7 +37,7 @@ def main_grid(summary: Summary) -> Grid:
 
 def difference_grids(summary: Summary) -> Iterator[Grid]:
     """The differences to the base with both kinds of intervals."""
-    if not summary.differences:
+    if not any(difference.seeds.values for difference in summary.differences.values()):
         return
     base, percent = summary.plan.base, f"{LEVEL:.0%}"
     yield _grid_of_differences(
@@ -55,8 +55,8 @@ def difference_grids(summary: Summary) -> Iterator[Grid]:
     )
 
 
-def time_grid(summary: Summary) -> Grid:
-    """How long each row trained, and how far."""
+def time_grid(summary: Summary) -> Grid | None:
+    """How long each row trained, and how far; None where nothing was trained."""
     rows = []
     for name, outcomes in summary.rows.items():
         trained = [outcome.training for outcome in outcomes if outcome.training]
@@ -65,13 +65,15 @@ def time_grid(summary: Summary) -> Grid:
             rows.append((name, str(len(trained)), *cells))
     header = ("Variant", "Runs", *TIMES.values())
     note = "Mean ±standard deviation over seeds. A run that was resumed counts its last stretch."
-    return Grid("Time per run", header, tuple(rows), note)
+    return Grid("Time per run", header, tuple(rows), note) if rows else None
 
 
-def failure_grid(summary: Summary) -> Grid | None:
-    """The runs that came to nothing, and why."""
-    rows = tuple((f"{row}, seed {o.seed}", o.failure) for row, o in summary.failures())
-    return Grid("Failed runs", ("Run", "Reason"), rows) if rows else None
+def failure_lines(summary: Summary) -> list[str]:
+    """Which runs came to nothing, and why."""
+    seeds: dict[tuple[str, str], list[str]] = {}
+    for row, outcome in summary.failures():
+        seeds.setdefault((row, outcome.failure), []).append(str(outcome.seed))
+    return [f"{row}, seed {' '.join(s)}, failed: {why}" for (row, why), s in seeds.items()]
 
 
 def to_markdown(grid: Grid) -> str:

@@ -1,0 +1,188 @@
+"""Summaries of made-up results, their tables and their page."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from scipy import stats
+
+from dropdrift.training.experiments.matching import MatchingMeasures, gains
+from dropdrift.training.experiments.plan import Plan
+from dropdrift.training.experiments.plots import curves_figure, difference_figure, metric_figure
+from dropdrift.training.experiments.report import grids, write_reports
+from dropdrift.training.experiments.statistics import bootstrap_intervals
+from dropdrift.training.experiments.summary import Outcome, Summary, summarise
+from dropdrift.training.experiments.tables import difference_grids, failure_lines, main_grid
+from dropdrift.training.figures import to_svg
+from dropdrift.training.provenance import provenance
+from dropdrift.training.terminal import print_grid
+
+Outcomes = dict[str, list[Outcome]]
+
+
+def test_gains_are_the_metrics_of_each_row() -> None:
+    ranks = np.array([1, 2, 3, 11])
+    assert gains("hr", 2, ranks).tolist() == [1, 1, 0, 0]
+    assert gains("mrr", 3, ranks).tolist() == [1, 1 / 2, 1 / 3, 0]
+    assert gains("ndcg", 10, ranks) == pytest.approx([1, 1 / np.log2(3), 1 / 2, 0])
+
+
+def test_users_average_to_the_numbers(outcomes: Outcomes, plan: Plan) -> None:
+    for outcome in outcomes["none"]:
+        assert outcome.users is not None
+        means = dict(zip(plan.metrics, outcome.users.values.mean(axis=0), strict=True))
+        assert means == pytest.approx(dict(outcome.numbers))
+
+
+def test_differences_are_paired_by_seed_and_by_user(
+    summary: Summary, outcomes: Outcomes, plan: Plan
+) -> None:
+    metric = "recall@20"
+    new, base = ([o.numbers[metric] for o in outcomes[row]] for row in ("last", "none"))
+    found = summary.differences["last", metric]
+    assert found.seeds.values == pytest.approx([n - b for n, b in zip(new, base, strict=True)])
+    expected = stats.ttest_rel(new, base).confidence_interval(0.95)
+    assert (found.by_seed.low, found.by_seed.high) == pytest.approx((expected.low, expected.high))
+    users = np.mean(
+        [
+            n.users.values - b.users.values
+            for n, b in zip(outcomes["last"], outcomes["none"], strict=True)
+            if n.users and b.users
+        ],
+        axis=0,
+    )
+    column = plan.metrics.index(metric)
+    assert found.by_user == bootstrap_intervals(users)[column]
+
+
+def test_a_failed_seed_is_left_out_and_named(summary: Summary) -> None:
+    assert len(summary.estimate("t2diff", "recall@2").values) == 2
+    assert len(summary.differences["t2diff", "recall@2"].seeds.values) == 2
+    rows = [row[0] for row in main_grid(summary).rows]
+    assert rows == [
+        "popularity",
+        "none",
+        "last",
+        "t2diff, 1 of 3 failed",
+        "t2diff, published",
+        "SASRec, published",
+    ]
+    assert failure_lines(summary) == ["t2diff, seed 3, failed: the loss is nan at step 40"]
+
+
+def test_a_baseline_has_one_value(summary: Summary) -> None:
+    cell = main_grid(summary).rows[0][1]
+    assert re.fullmatch(r"0\.\d{4}", cell)
+
+
+def test_a_split_that_changes_with_the_seed_keeps_users_apart(
+    plan: Plan, outcomes: Outcomes
+) -> None:
+    def halved(outcome: Outcome) -> Outcome:
+        users = outcome.users
+        assert users is not None
+        kept = np.arange(len(users.users)) % 2 == outcome.seed % 2
+        return replace(
+            outcome, users=replace(users, users=users.users[kept], values=users.values[kept])
+        )
+
+    rows = {row: [halved(o) for o in outcomes[row]] for row in ("none", "last")}
+    summary = summarise(plan, rows, MatchingMeasures(plan).titles)
+    assert summary.test_rows == 200
+    interval = summary.differences["last", "recall@20"].by_user
+    assert interval.low < interval.high
+
+
+def test_results_of_different_users_are_refused(plan: Plan, outcomes: Outcomes) -> None:
+    last = outcomes["last"][1]
+    assert last.users is not None
+    other = replace(last.users, users=np.char.add(last.users.users, "x"))
+    outcomes["last"][1] = replace(last, users=other)
+    with pytest.raises(ValueError, match=r"'last' \(seed 2\) were evaluated on different users"):
+        summarise(plan, outcomes, {})
+
+
+def test_without_the_base_nothing_is_compared(plan: Plan, outcomes: Outcomes) -> None:
+    del outcomes["none"]
+    summary = summarise(plan, outcomes, MatchingMeasures(plan).titles)
+    assert not summary.differences
+    assert not list(difference_grids(summary))
+    assert difference_figure(summary, "recall@2") is None
+
+
+def test_all_seeds_of_a_variant_failed(plan: Plan, outcomes: Outcomes, tmp_path: Path) -> None:
+    outcomes["last"] = [Outcome(seed, failure="it diverged") for seed in (1, 2, 3)]
+    summary = summarise(plan, outcomes, MatchingMeasures(plan).titles)
+    assert main_grid(summary).rows[2] == ("last, failed", "-", "-", "-", "-")
+    write_reports(summary, {}, provenance({}), tmp_path)
+    numbers = json.loads((tmp_path / "experiment.json").read_text())
+    assert numbers["rows"]["last"]["mean"] == dict.fromkeys(plan.metrics)
+
+
+class References(HTMLParser):
+    """Collects tags, and what a browser would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "xlink:href") and not (value or "").startswith("#"):
+                self.fetched.append(f"{name}={value}")
+
+
+def test_the_reports(summary: Summary, tmp_path: Path) -> None:
+    write_reports(summary, {"Users": 6040}, provenance({"plan": summary.plan}), tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    references = References()
+    references.feed(page)
+    assert references.fetched == []
+    assert not {"link", "script", "img", "iframe"} & set(references.tags)
+    assert references.tags.count("svg") == 4 + 4 + 1
+    assert "What the next item &lt;is&gt; made of" in page
+    table = (tmp_path / "report.md").read_text(encoding="utf-8")
+    for grid in grids(summary):
+        for cell in (cell for row in grid.rows for cell in row):
+            assert cell in table
+    assert "6,040" in page
+    assert "6,040" in table
+    numbers = json.loads((tmp_path / "experiment.json").read_text())
+    assert numbers["kind"] == "experiment"
+    found = numbers["rows"]["last"]["difference"]["mrr@20"]
+    assert len(found["by_seed"]) == 3
+    assert found["user_interval"][0] < found["mean"] < found["user_interval"][1]
+    assert numbers["provenance"]["versions"]["dropdrift"]
+
+
+def test_the_terminal_cuts_no_number(summary: Summary) -> None:
+    stream = io.StringIO()
+    for grid in grids(summary):
+        print_grid(grid, Console(width=80, file=stream))
+    assert "…" not in stream.getvalue()
+
+
+def test_equal_summaries_make_equal_figures(summary: Summary) -> None:
+    for draw in (lambda: metric_figure(summary, "mrr@20"), lambda: curves_figure(summary)):
+        first, second = draw(), draw()
+        assert first is not None
+        assert second is not None
+        assert to_svg(first) == to_svg(second)
+
+
+def test_curves_show_seeds_and_their_mean(summary: Summary) -> None:
+    figure = curves_figure(summary)
+    assert figure is not None
+    lines = figure.axes[0].get_lines()
+    assert len(lines) == 3 * (3 + 1)
+    assert figure.axes[0].get_ylabel() == "recall@20, validation part"
