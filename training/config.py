@@ -176,8 +176,11 @@ class EvaluateConfig:
         _check_positive(self.batch_size)
         if not 0 <= self.seed <= MAX_SEED:
             raise ValueError(f"seed is {self.seed}, must be between 0 and {MAX_SEED}")
-        if self.noise_seeds < 1 or self.seed + self.noise_seeds > MAX_SEED:
-            raise ValueError(f"noise_seeds is {self.noise_seeds}, must be positive")
+        if not 1 <= self.noise_seeds <= MAX_SEED - self.seed:
+            raise ValueError(
+                f"noise_seeds is {self.noise_seeds}, must be positive and, added to seed, at most "
+                f"{MAX_SEED}"
+            )
         check_ks(self.ks)
         weights = self.transition_weights
         if not weights or min(weights) < 0 or len(set(weights)) < len(weights):
