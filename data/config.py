@@ -9,6 +9,7 @@ from typing import Literal
 Protocol = Literal["standard", "paper"]
 Order = Literal["time", "file"]
 Training = Literal["every_position", "one_window"]
+Stretches = Literal["one", "all"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class SequenceConfig:
         training: every_position: every position of a stretch of a sequence is a target.
             one_window: one row is one window and its next item, as published.
         stretch: Interactions of one row (every_position).
+        stretches: Rows of an epoch (every_position). one: a random stretch of each user, so that
+            users weigh the same, as they do in an evaluation. all: every user's whole sequence.
         windows_per_user: Random windows of each training user in an epoch (one_window).
         fixed_windows: Draw the windows once rather than anew in each epoch, as published.
         negatives: Items sampled for each batch that its targets compete with; 0: the whole
@@ -39,7 +42,8 @@ class SequenceConfig:
     order: Order = "time"
     window: int = 50
     training: Training = "every_position"
-    stretch: int = 100
+    stretch: int = 50
+    stretches: Stretches = "one"
     windows_per_user: int = 10
     fixed_windows: bool = True
     negatives: int = 0

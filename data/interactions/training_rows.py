@@ -60,7 +60,8 @@ class TrainingRows(Protocol):
 def training_rows(users: TrainingUsers, config: SequenceConfig, seed: int) -> TrainingRows:
     """The rows that ``config.training`` asks for."""
     if config.training == "every_position":
-        return Stretches(users.having_targets(), config.stretch, seed)
+        kind = OneStretch if config.stretches == "one" else Stretches
+        return kind(users.having_targets(), config.stretch, seed)
     return Windows(users.having_targets(), config, seed)
 
 
@@ -94,6 +95,31 @@ class Stretches:
         begin = (numbers - self._ends[user] + counts) * self.length - integers(key, slack + 1)
         first = self._users.starts[user]
         return Rows(first + np.maximum(begin, 0), first + np.minimum(begin + self.length, targets))
+
+
+class OneStretch:
+    """One stretch of at most ``length`` items of each user, each followed by its target.
+
+    Where it begins is random in each epoch. Users weigh the same however long their sequences are.
+    """
+
+    every_position = True
+
+    def __init__(self, users: TrainingUsers, length: int, seed: int) -> None:
+        self.length = length
+        self._users = users
+        self._stream = stream_key(seed, "stretches")
+
+    def __len__(self) -> int:
+        return len(self._users.users)
+
+    def rows(self, numbers: Ints, epoch: int) -> Rows:
+        """The rows with these numbers [R]."""
+        first, last = self._users.starts[numbers], self._users.stops[numbers] - 1
+        choices = np.maximum(last - first - self.length, 0) + 1
+        key = keys(self._stream, epoch, self._users.users[numbers])
+        first = first + integers(key, choices)
+        return Rows(first, np.minimum(first + self.length, last))
 
 
 class Windows:

@@ -55,7 +55,13 @@ def make(
     **options: Any,
 ) -> SequenceLoader:
     sequence = SequenceConfig(
-        **{"window": WINDOW, "stretch": STRETCH, "windows_per_user": 4, **options}
+        **{
+            "window": WINDOW,
+            "stretch": STRETCH,
+            "stretches": "all",
+            "windows_per_user": 4,
+            **options,
+        }
     )
     return SequenceLoader(
         folder,

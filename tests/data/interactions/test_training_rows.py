@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dropdrift.data.config import SequenceConfig
 from dropdrift.data.interactions.protocols import TrainingUsers
-from dropdrift.data.interactions.training_rows import Stretches, Windows
+from dropdrift.data.interactions.training_rows import OneStretch, Stretches, Windows
 
 lengths = st.lists(st.integers(2, 60), min_size=1, max_size=20)
 
@@ -35,6 +35,24 @@ def test_stretches_partition_the_targets(
         assert own[0][0] == start
         assert own[-1][1] == stop - 1
         assert all(left[1] == right[0] for left, right in pairwise(own))
+
+
+@given(lengths, st.integers(2, 30), st.integers(0, 5), st.integers(0, 5))
+def test_one_stretch_of_each_user_is_as_long_as_may_be(
+    each: list[int], length: int, seed: int, epoch: int
+) -> None:
+    chosen = users(each)
+    rows = OneStretch(chosen, length, seed).rows(np.arange(len(each)), epoch)
+    assert (rows.stops - rows.starts == np.minimum(np.array(each) - 1, length)).all()
+    assert (rows.starts >= chosen.starts).all()
+    assert (rows.stops < chosen.stops).all()
+
+
+def test_one_stretch_begins_anywhere() -> None:
+    stretches = OneStretch(users([9]), 4, seed=0)
+    assert {int(stretches.rows(np.arange(1), epoch).starts[0]) for epoch in range(100)} == set(
+        range(3, 8)
+    )
 
 
 @given(lengths, st.integers(1, 30), st.integers(1, 12), st.integers(0, 5), st.booleans())
