@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,6 +11,7 @@ ScheduleKind = Literal["exponential", "linear", "logarithmic"]
 EstimatorKind = Literal["unet", "mlp"]
 SessionEncoderKind = Literal["transformer", "mean"]
 SessionSplit = Literal["count", "gap"]
+NextItemInto = Literal["session", "user", "both"]
 TrainingEstimate = Literal["noised", "noise"]
 KlNorm = Literal["squared", "plain"]
 
@@ -24,6 +26,8 @@ class DiffusionConfig:
         beta_first: Noise of the first step.
         beta_last: Noise of the last step.
         drift: Diffuse the drift between adjacent items (drift preparation); off: the items.
+        scale: What is diffused is multiplied by this first: embeddings far smaller than the noise,
+            whose numbers have variance 1, leave nothing to be recovered from it.
         estimator: unet: 1-D U-Net over the window, as published. mlp: one step for the newest drift
             from the last items, which is cheap enough for every position.
         window: Newest items that the estimator sees.
@@ -43,6 +47,7 @@ class DiffusionConfig:
     beta_first: float = 0.011
     beta_last: float = 0.9
     drift: bool = True
+    scale: float = 1.0
     estimator: EstimatorKind = "unet"
     window: int = 50
     levels: int = 4
@@ -58,6 +63,10 @@ class DiffusionConfig:
             _at_least(f"diffusion.{name}", getattr(self, name), 1)
         for name in ("sampling_steps", "kl_weight"):
             _at_least(f"diffusion.{name}", getattr(self, name), 0)
+        if not 0 < self.scale < math.inf:
+            raise ValueError(
+                f"model.t2diff.diffusion.scale is {self.scale}, must be positive and finite"
+            )
         for name in ("beta_first", "beta_last"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(
@@ -97,8 +106,13 @@ class SessionConfig:
         attention_hidden: Hidden units of the attention to the history.
         time_lag: Learn a bias for each power of two of the time between an item and the newest one
             in the attention to the history.
-        user_layers: Hidden layers of eq. 22's network; -1: none at all, as in the published code,
-            where the user's vector is [h_l, h_s] (needs an item vector of twice the width).
+        next_item_into: Where x_hat goes. session: into the session, as published. user: into eq.
+            22's network, beside h_l and h_s. both: into both.
+        input_norm: Layer norm on the items, and on x_hat, before session and history.
+        user_layers: Hidden layers of eq. 22's network, each of 4 times the item's width; -1: none
+            at all, as in the published code, where the user's vector is its input [h_l, h_s].
+        user_residual: Add a linear map of that network's input to its output.
+        output_norm: Layer norm on the user's vector.
         dropout: Share of the user network's input dropped in training.
     """
 
@@ -111,7 +125,11 @@ class SessionConfig:
     recency_bias: bool = False
     attention_hidden: int = 4
     time_lag: bool = False
+    next_item_into: NextItemInto = "session"
+    input_norm: bool = False
     user_layers: int = 0
+    user_residual: bool = False
+    output_norm: bool = False
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
@@ -142,5 +160,5 @@ class T2DiffConfig:
 
 
 def _at_least(name: str, value: float, lowest: float) -> None:
-    if value < lowest:
-        raise ValueError(f"model.t2diff.{name} is {value}, must be at least {lowest}")
+    if not lowest <= value < math.inf:
+        raise ValueError(f"model.t2diff.{name} is {value}, must be at least {lowest} and finite")

@@ -147,17 +147,18 @@ class NextItem(nn.Module):
         return sequence
 
     def _clean(self, items: Tensor, following: Tensor) -> Tensor:
-        """z_0 [R, m, d] of X_1..X_n and X_{n+1} [R, d]: drifts (eq. 11), or the items X_2..X_{n+1}.
+        """z_0 [R, m, d] of X_1..X_n and X_{n+1} [R, d]: drifts (eq. 11), or X_2..X_{n+1}; scaled.
 
         Without an item at a position its entry means nothing.
         """
         entries = self.estimator.entries
         shifted = torch.cat([items[:, 1:], following.unsqueeze(1)], dim=1)[:, -entries:]
-        return shifted - items[:, -entries:] if self.config.drift else shifted
+        clean = shifted - items[:, -entries:] if self.config.drift else shifted
+        return clean * self.config.scale
 
     def _utilise(self, estimate: Tensor, items: Tensor) -> Tensor:
-        """x_hat [R, d]: Slice(z_0 + X) (eq. 18), or the newest of the items estimated."""
-        newest = estimate[:, -1]
+        """x_hat [R, d]: Slice(z_0 + X) (eq. 18), or the newest of the items that z_0 holds."""
+        newest = estimate[:, -1] / self.config.scale
         return newest + items[:, -1] if self.config.drift else newest
 
     def _estimates(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 from dropdrift.models.t2diff.step_embedding import step_waves
 
@@ -57,7 +58,8 @@ class UNet(nn.Module):
     def forward(self, noisy: Tensor, step: Tensor, items: Tensor, present: Tensor) -> Tensor:
         """z_0_hat [R, n, d]; see ``Estimator``. Positions without an item enter as zeros."""
         hidden = torch.cat([noisy, items], dim=2)
-        hidden = hidden + STEP_SCALE * step_waves(step, hidden.shape[2]).unsqueeze(1)
+        waves = step_waves(step, hidden.shape[2]).to(hidden.dtype)
+        hidden = hidden + STEP_SCALE * waves.unsqueeze(1)
         hidden = hidden * present.unsqueeze(2)
         if self.extension:
             hidden = torch.cat([hidden[:, 1 : self.extension + 1].flip(1), hidden], dim=1)
@@ -65,12 +67,11 @@ class UNet(nn.Module):
         for level, convolution in enumerate(self.down):
             if level:
                 skips.append(hidden)
-                hidden = torch.maximum(hidden[:, ::2], hidden[:, 1::2])
+                hidden = _halve(hidden)
             hidden = convolution(hidden)
         for shrink, convolution in zip(reversed(self.shrink), reversed(self.up), strict=True):
             # The 1x1 convolution before the repetition: the same numbers for half the work.
-            hidden = shrink(hidden).repeat_interleave(2, dim=1)
-            hidden = convolution(torch.cat([skips.pop(), hidden], dim=2))
+            hidden = convolution(torch.cat([skips.pop(), _double(shrink(hidden))], dim=2))
         return self.output(hidden[:, self.extension :])
 
 
@@ -84,8 +85,48 @@ class Convolution(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[R, n, into] to [R, n, out], as one product with the three shifted copies."""
-        edge = min(1, hidden.shape[1] - 1)
-        before = torch.cat([hidden[:, edge : edge + 1], hidden[:, :-1]], dim=1)
-        last = hidden.shape[1] - 1 - edge
-        after = torch.cat([hidden[:, 1:], hidden[:, last : last + 1]], dim=1)
-        return self.norm(F.silu(self.weight(torch.cat([before, hidden, after], dim=2))))
+        return self.norm(F.silu(self.weight(_neighbours(hidden))))
+
+
+def _halve(hidden: Tensor) -> Tensor:
+    """The larger of each two positions: [R, n, c] to [R, n/2, c]."""
+    rows, n, c = hidden.shape
+    return torch.maximum(*hidden.view(rows, n // 2, 2, c).unbind(2))
+
+
+def _double(hidden: Tensor) -> Tensor:
+    """Each position twice: [R, n, c] to [R, 2n, c]."""
+    return hidden.unsqueeze(2).expand(-1, -1, 2, -1).flatten(1, 2)
+
+
+def _neighbours(hidden: Tensor) -> Tensor:
+    """Each position with the ones before and after it: [R, n, c] to [R, n, 3c]."""
+    return _Neighbours.apply(hidden)  # type: ignore[no-untyped-call]  # torch
+
+
+class _Neighbours(torch.autograd.Function):
+    """One copy forward and one backward, where slices joined by cat take a dozen."""
+
+    @staticmethod
+    def forward(_ctx: FunctionCtx, hidden: Tensor) -> Tensor:
+        rows, n, c = hidden.shape
+        mirror = min(1, n - 1)
+        out = hidden.new_empty(rows, n, 3 * c)
+        out[:, 1:, :c] = hidden[:, :-1]
+        out[:, 0, :c] = hidden[:, mirror]
+        out[:, :, c : 2 * c] = hidden
+        out[:, :-1, 2 * c :] = hidden[:, 1:]
+        out[:, -1, 2 * c :] = hidden[:, n - 1 - mirror]
+        return out
+
+    @staticmethod
+    def backward(_ctx: FunctionCtx, upstream: Tensor) -> Tensor:
+        n = upstream.shape[1]
+        mirror = min(1, n - 1)
+        before, here, after = upstream.chunk(3, dim=2)
+        gradient = here.clone(memory_format=torch.contiguous_format)
+        gradient[:, :-1] += before[:, 1:]
+        gradient[:, mirror] += before[:, 0]
+        gradient[:, 1:] += after[:, :-1]
+        gradient[:, n - 1 - mirror] += after[:, -1]
+        return gradient
