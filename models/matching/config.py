@@ -7,6 +7,7 @@ from typing import Literal
 
 Combine = Literal["sum", "concat"]
 ItemTowerKind = Literal["tied", "dense"]
+NormPlace = Literal["pre", "post"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class SASRecConfig:
         blocks: Transformer blocks.
         heads: Attention heads of a block; must divide the item's width.
         feed_forward: Units of a block's hidden layer; 0: the item's width.
+        norm: Layer norm before attention and feed-forward, as published, or after them.
         dropout: Share of numbers dropped in training.
         max_positions: Positions that have an embedding; data.sequence's window and stretch may not
             exceed it.
@@ -79,6 +81,7 @@ class SASRecConfig:
     blocks: int = 2
     heads: int = 2
     feed_forward: int = 0
+    norm: NormPlace = "pre"
     dropout: float = 0.2
     max_positions: int = 200
 

@@ -15,12 +15,15 @@ from dropdrift.models.matching.config import SASRecConfig
 from dropdrift.models.matching.dropout import KeyedDropout
 from dropdrift.models.matching.gather import gather_items
 
+# Initial values of the positions, of the order of an item's.
+POSITION_STD = 0.02
+
 
 class SASRec(nn.Module):
     """A causal transformer over the items.
 
     Positions are counted from the newest item, so that the window of a user to be served looks
-    like the end of a stretch in training. Blocks are pre-norm with a last layer norm.
+    like the end of a stretch in training.
 
     Args:
         config: see ``SASRecConfig``.
@@ -42,12 +45,13 @@ class SASRec(nn.Module):
                 f"model.sasrec.heads is {config.heads}, which does not divide model.item.width, "
                 f"{width}"
             )
-        self.positions = nn.Parameter(torch.randn(config.max_positions, width) * width**-0.5)
+        self.positions = nn.Parameter(torch.randn(config.max_positions, width) * POSITION_STD)
         self.drop_items = KeyedDropout(max(item_dropout, config.dropout), seed, "items")
         self.blocks = nn.ModuleList(
             Block(config, width, seed, f"block {block}") for block in range(config.blocks)
         )
-        self.norm = nn.LayerNorm(width)
+        # Blocks that norm their inputs leave their sum without one.
+        self.norm = nn.LayerNorm(width) if config.norm == "pre" else nn.Identity()
         self.project: nn.Module = nn.Identity()
         if output_width != width:
             self.project = nn.Linear(width, output_width)
@@ -82,12 +86,15 @@ class SASRec(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention, then a feed-forward network, each on normed inputs and added to them."""
+    """Self-attention, then a feed-forward network, each added to its input.
+
+    Its layer norm comes before (x + f(norm(x))) or after (norm(x + f(x))).
+    """
 
     def __init__(self, config: SASRecConfig, width: int, seed: int, name: str) -> None:
         super().__init__()
         hidden = config.feed_forward or width
-        self.heads = config.heads
+        self.heads, self.pre_norm = config.heads, config.norm == "pre"
         self.norm_attention = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.merge = nn.Linear(width, width)
@@ -99,11 +106,17 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, visible: Tensor, step: int, first_row: int) -> Tensor:
         """[B, L, d] to the same; ``visible`` is bool [B, 1, L, L]."""
+        before = self.norm_attention(x) if self.pre_norm else x
+        x = x + self.drop_attention(self._attend(before, visible), step, first_row)
+        x = x if self.pre_norm else self.norm_attention(x)
+        before = self.norm_feed_forward(x) if self.pre_norm else x
+        inner = self.narrow(F.gelu(self.widen(before)))
+        x = x + self.drop_feed_forward(inner, step, first_row)
+        return x if self.pre_norm else self.norm_feed_forward(x)
+
+    def _attend(self, x: Tensor, visible: Tensor) -> Tensor:
         rows, length, width = x.shape
         split = (rows, length, 3, self.heads, width // self.heads)
-        queries, keys, values = self.qkv(self.norm_attention(x)).view(split).permute(2, 0, 3, 1, 4)
+        queries, keys, values = self.qkv(x).view(split).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=visible)
-        attended = self.merge(attended.transpose(1, 2).reshape(x.shape))
-        x = x + self.drop_attention(attended, step, first_row)
-        inner = self.narrow(F.gelu(self.widen(self.norm_feed_forward(x))))
-        return x + self.drop_feed_forward(inner, step, first_row)
+        return self.merge(attended.transpose(1, 2).reshape(x.shape))

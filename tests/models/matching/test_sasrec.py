@@ -18,9 +18,13 @@ def embeddings(width=8):
     return torch.randn(ITEMS, width, generator=torch.Generator().manual_seed(2)).requires_grad_()
 
 
+@pytest.mark.parametrize("norm", ["pre", "post"])
 @pytest.mark.parametrize(("width", "output_width"), [(4, 4), (8, 16), (64, 64)])
-def test_no_position_sees_a_later_one(width, output_width):
-    tower, batch = make_tower(width, output_width).eval(), make_batch([3, 10, 0], positions=10)
+def test_no_position_sees_a_later_one(width, output_width, norm):
+    tower, batch = (
+        make_tower(width, output_width, norm=norm).eval(),
+        make_batch([3, 10, 0], positions=10),
+    )
     x = embeddings(width)
     users, losses = tower(x, batch, last_only=False)
     assert losses == {}
@@ -47,6 +51,28 @@ def test_padding_does_not_matter():
     torch.testing.assert_close(tower(x, other, last_only=False)[0], users)
 
 
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_one_block_by_hand(norm):
+    tower, batch = make_tower(blocks=1, norm=norm, heads=1).eval(), make_batch([3], positions=3)
+    x, block = embeddings(), tower.blocks[0]
+    sequence = x[batch.items[0]] + tower.positions[[2, 1, 0]]
+    before = block.norm_attention(sequence) if norm == "pre" else sequence
+    queries, keys, values = block.qkv(before).chunk(3, dim=1)
+    attended = torch.zeros(3, 8)
+    for at in range(3):
+        shares = (keys[: at + 1] @ queries[at] / 8**0.5).softmax(0)
+        attended[at] = shares @ values[: at + 1]
+    after = sequence + block.merge(attended)
+    if norm == "pre":
+        inner = block.narrow(torch.nn.functional.gelu(block.widen(block.norm_feed_forward(after))))
+        expected = tower.norm(after + inner)
+    else:
+        after = block.norm_attention(after)
+        inner = block.narrow(torch.nn.functional.gelu(block.widen(after)))
+        expected = block.norm_feed_forward(after + inner)
+    torch.testing.assert_close(tower(x, batch, last_only=False)[0][0], expected)
+
+
 def test_order_matters():
     tower, batch = make_tower().eval(), make_batch([6], positions=6)
     swapped = batch.items.clone()
@@ -55,8 +81,12 @@ def test_order_matters():
     assert (tower.serve(embeddings(), dataclasses.replace(batch, items=swapped), 0) != users).any()
 
 
-def test_every_weight_learns_and_dropout_belongs_to_the_row():
-    tower, batch = make_tower(output_width=16, dropout=0.3), make_batch([4, 12, 9], positions=12)
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_every_weight_learns_and_dropout_belongs_to_the_row(norm):
+    tower, batch = (
+        make_tower(output_width=16, dropout=0.3, norm=norm),
+        make_batch([4, 12, 9], positions=12),
+    )
     x = embeddings()
     users, _ = tower(x, batch, last_only=False)
     weights = torch.randn(users.shape, generator=torch.Generator().manual_seed(4))

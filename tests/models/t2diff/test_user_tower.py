@@ -33,7 +33,16 @@ VARIANTS = [
     {"next_item": "last", "encoder": "mean", "recency_bias": True, "time_lag": True},
     {"next_item": "last", "split": "gap", "gap": 1000, "time_lag": True, "user_layers": 2},
     {"next_item": "none", "user_layers": -1, "output_width": 16},
-    {"next_item": "regression", "encoder": "mean"},
+    {"next_item": "regression", "encoder": "mean", "next_item_into": "user"},
+    {
+        "encoder": "mean",
+        "next_item_into": "both",
+        "input_norm": True,
+        "user_layers": 1,
+        "user_residual": True,
+        "output_norm": True,
+    },
+    {"next_item_into": "user", "user_layers": -1, "output_width": 24},
     {"next_item": "last", "width": 4, "output_width": 4},
     {"next_item": "last", "width": 16, "output_width": 6},
     {"next_item": "last", "width": 64, "output_width": 64, "attention_hidden": 16},
@@ -134,7 +143,8 @@ def test_dropout_is_for_training_only():
 @pytest.mark.parametrize("next_item", ["none", "last", "constant", "regression", "diffusion"])
 @pytest.mark.parametrize("encoder", ["mean", "transformer"])
 def test_every_weight_learns(next_item, encoder):
-    tower = make_tower(next_item, encoder=encoder, recency_bias=True, time_lag=True)
+    options = {"input_norm": True, "next_item_into": "both", "user_residual": True}
+    tower = make_tower(next_item, encoder=encoder, recency_bias=True, time_lag=True, **options)
     x, batch = embeddings(), make_batch([4, 9, 14], positions=14)
     users, losses = tower(x, batch, last_only=False)
     weights = torch.randn(users.shape, generator=torch.Generator().manual_seed(4))
@@ -152,6 +162,8 @@ def test_every_weight_learns(next_item, encoder):
     [
         ({"heads": 3}, "session.heads is 3, which does not divide model.item.width, 8"),
         ({"user_layers": -1}, "user_layers is -1, .*model.item.vector_width 16"),
+        ({"next_item_into": "user", "user_layers": -1, "output_width": 16}, "vector_width 24"),
+        ({"user_layers": -1, "output_width": 16, "user_residual": True}, "no network to add it"),
         ({"length": 9}, "session.length is 9, must be at most data.sequence.window, 8"),
     ],
 )
@@ -171,3 +183,28 @@ def test_a_diffusion_that_sees_more_than_serving_is_refused():
         session=SessionConfig(length=3),
     )
     T2DiffTower(last, 8, 8, WINDOW, 0.0, 0)
+
+
+def test_x_hat_goes_where_it_is_sent():
+    """Into the session it changes what the history is asked for; into the network alone not."""
+    x, batch = embeddings(), make_batch([9, 14], positions=14)
+    inputs = {}
+    for where in ("session", "user", "both"):
+        tower = make_tower(
+            "last",
+            encoder="mean",
+            next_item_into=where,
+            user_layers=-1,
+            output_width=8 * parts(where),
+        )
+        inputs[where], _ = tower(x, batch, last_only=True)
+    alone = make_tower("none", encoder="mean", user_layers=-1, output_width=16)
+    without, _ = alone(x, batch, last_only=True)
+    torch.testing.assert_close(inputs["user"][..., :16], without)
+    torch.testing.assert_close(inputs["user"][:, 0, 16:], x[batch.items[:, -1]])
+    torch.testing.assert_close(inputs["both"][..., :16], inputs["session"])
+    assert not torch.allclose(inputs["session"], without)
+
+
+def parts(where):
+    return 2 if where == "session" else 3
