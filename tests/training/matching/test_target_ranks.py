@@ -90,3 +90,18 @@ def test_no_rows_have_no_ranks() -> None:
     none = torch.empty(0, dtype=torch.int64)
     ranks, unseen = target_ranks(torch.empty(0, 2), torch.ones(4, 2), none, seen_of([]))
     assert ranks.tolist() == unseen.tolist() == []
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_ranks_on_a_gpu_are_those_of_the_cpu() -> None:
+    """Whole numbers, so that products are exact on both."""
+    generator = torch.Generator().manual_seed(5)
+    users = torch.randint(-3, 4, (300, 8), generator=generator).float()
+    vectors = torch.randint(-3, 4, (1001, 8), generator=generator).float()
+    targets = torch.randint(1001, (300,), generator=generator)
+    seen = seen_of(torch.randint(1001, (300, 20), generator=generator).tolist())
+    expected = target_ranks(users, vectors, targets, seen)
+    on_gpu = Seen(seen.offsets.cuda(), seen.items.cuda())
+    found = target_ranks(users.cuda(), vectors.cuda(), targets.cuda(), on_gpu)
+    assert [ranks.tolist() for ranks in found] == [ranks.tolist() for ranks in expected]
