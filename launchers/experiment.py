@@ -154,21 +154,24 @@ def _run(
     plan: Plan,
     options: ExperimentOptions,
 ) -> Run:
-    from dropdrift.training.experiments.runs import PART, Run
+    from dropdrift.training.experiments.runs import PART, Run, is_diffusing
 
     folder = options.out / "runs" / row / f"seed-{seed}"
+    baseline = row in plan.baselines
     own = {"out": folder, "data.path": options.data, "loop.seed": seed}
     seeded = _converted(TrainConfig, dict.fromkeys(plan.seed_options, seed), _OWN_OPTIONS)
+    config = assemble(TrainConfig, {**values, **seeded, **own})
     return Run(
         row=row,
         seed=seed,
-        config=assemble(TrainConfig, {**values, **seeded, **own}),
+        config=config,
         evaluation=assemble(
             EvaluateConfig,
             {**evaluation, "run_folder": folder, "data": options.data, "part": PART, "name": row},
         ),
         log=options.out / "logs" / f"{row}-seed-{seed}.log",
-        baseline=row in plan.baselines,
+        baseline=baseline,
+        similarity="similarity" in plan.figures and is_diffusing(config) and not baseline,
     )
 
 

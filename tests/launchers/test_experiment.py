@@ -34,6 +34,7 @@ PLAN: dict[str, Any] = {
     "variants": {
         "none": {"options": {"model.t2diff.next_item": "none"}},
         "last": {"options": {"model.t2diff.next_item": "last"}},
+        "diffusion": {"options": {"model.t2diff.diffusion.steps": 3}},
         "diverging": {
             "options": {
                 "model.t2diff.next_item": "none",
@@ -44,6 +45,7 @@ PLAN: dict[str, Any] = {
     },
     "baselines": ["popularity", "transitions"],
     "published": {"none": {"recall@2": 0.06308}},
+    "figures": ["schedules", "similarity"],
 }
 
 
@@ -73,7 +75,7 @@ def test_from_plan_to_report(
     assert ended.code == 0, ended.messages
     assert "diverging, seed 1 2, failed: the loss is" in ended.output
     numbers = json.loads((out / "experiment.json").read_text())
-    assert list(numbers["rows"]) == ["popularity", "transitions", "none", "last", "diverging"]
+    assert list(numbers["rows"]) == ["popularity", "transitions", *PLAN["variants"]]
     last = numbers["rows"]["last"]
     by_seed = last["difference"]["hr@10"]["by_seed"]
     base = numbers["rows"]["none"]["seeds"]
@@ -83,7 +85,13 @@ def test_from_plan_to_report(
     assert len(base["1"]["validation"]) == 2
     assert numbers["rows"]["diverging"]["seeds"]["2"]["failure"].startswith("the loss is")
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 3 + 3 + 1
+    assert page.count("<svg") == 3 + 3 + 1 + 2
+    similarity = numbers["rows"]["diffusion"]["seeds"]["1"]["similarity"]
+    assert similarity["steps"] == [3, 2, 1]
+    assert all(
+        -1 <= low <= high <= 1
+        for low, high in zip(similarity["low"], similarity["high"], strict=True)
+    )
     assert "none, published" in page
     assert "| last |" in (out / "report.md").read_text(encoding="utf-8")
 

@@ -12,12 +12,13 @@ from rich.text import Text
 
 from dropdrift.data.schema import Schema
 from dropdrift.training.config import TrainConfig
+from dropdrift.training.experiments.drift import Similarity, noise_schedule
 from dropdrift.training.experiments.matching import MatchingMeasures, validation_curve
 from dropdrift.training.experiments.plan import Plan
 from dropdrift.training.experiments.pool import run_jobs
 from dropdrift.training.experiments.progress import ExperimentProgress
 from dropdrift.training.experiments.report import grids, write_reports
-from dropdrift.training.experiments.runs import Run, check_may_go_on, perform
+from dropdrift.training.experiments.runs import Run, check_may_go_on, is_diffusing, perform
 from dropdrift.training.experiments.summary import Outcome, Summary, summarise
 from dropdrift.training.experiments.tables import TIMES, failure_lines
 from dropdrift.training.provenance import provenance, read_json
@@ -58,13 +59,15 @@ def run_experiment(
     here = [run for run in runs if run.row in wanted]
     for run in here:
         check_may_go_on(run, schema)
-    failures = _carry_out([run for run in here if not run.is_evaluated()], jobs, show_progress)
+    failures = _carry_out([run for run in here if not run.is_done()], jobs, show_progress)
     rows: dict[str, list[Outcome]] = {}
     for run in runs:
         if run.title in failures or run.is_evaluated():
             for row, outcome in _outcomes(run, failures.get(run.title, ""), measures).items():
                 rows.setdefault(row, []).append(outcome)
     summary = summarise(plan, rows, measures.titles, _curve_title(runs))
+    if "schedules" in plan.figures:
+        summary = dataclasses.replace(summary, schedules=_schedules(runs))
     console = console or Console()
     for grid in grids(summary):
         print_grid(grid, console)
@@ -98,12 +101,24 @@ def _outcomes(run: Run, failure: str, measures: MatchingMeasures) -> dict[str, O
         training = {key: outcome[key] for key in TIMES}
     numbers, users = measures.numbers(run.result_file), measures.users(run.result_file)
     first = next(iter(numbers))
-    outcomes = {run.row: Outcome(run.seed, numbers[first], "", users.get(first), training, curve)}
+    own = Outcome(run.seed, numbers[first], "", users.get(first), training, curve)
+    if run.similarity and run.similarity_file.is_file():
+        own = dataclasses.replace(own, similarity=Similarity.load(run.similarity_file))
+    outcomes = {run.row: own}
     for weight, found in list(numbers.items())[1:]:
         outcomes[f"{run.row} + {weight:g} transitions"] = Outcome(
             run.seed, found, users=users.get(weight)
         )
     return outcomes
+
+
+def _schedules(runs: Sequence[Run]) -> dict[str, tuple[float, ...]]:
+    """Of each distinct schedule the first variant that has it."""
+    found: dict[tuple[float, ...], str] = {}
+    for run in runs:
+        if is_diffusing(run.config) and not run.baseline:
+            found.setdefault(noise_schedule(run.config), run.row)
+    return {row: schedule for schedule, row in found.items()}
 
 
 def _chosen_by(config: TrainConfig) -> str:

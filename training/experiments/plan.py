@@ -28,6 +28,7 @@ from dropdrift.data.yaml_file import read_yaml
 
 Seen = Literal["included", "excluded"]
 Baseline = Literal["popularity", "transitions"]
+Extra = Literal["schedules", "similarity"]
 
 # A variant's name is a folder's too.
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
@@ -66,6 +67,8 @@ class Plan:
         published: figures from elsewhere, by row and metric; shown beside the own ones.
         baselines: models without training, counted from the training part.
         evaluate: options of the evaluation, by dotted name.
+        figures: further ones. ``schedules``: the noise of the variants that diffuse.
+            ``similarity``: how near their estimates come to the drift in the reverse process.
     """
 
     title: str
@@ -80,6 +83,7 @@ class Plan:
     published: dict[str, dict[str, float]] = field(default_factory=dict)
     baselines: tuple[Baseline, ...] = ()
     evaluate: dict[str, Any] = field(default_factory=dict)
+    figures: tuple[Extra, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.metrics:

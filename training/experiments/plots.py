@@ -5,7 +5,11 @@ Each is narrow enough to be read on a telephone; a page sets them beside each ot
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Sequence
+from itertools import accumulate
+from statistics import fmean
 from typing import Any
 
 import matplotlib as mpl
@@ -15,7 +19,9 @@ from matplotlib.ticker import MaxNLocator
 from dropdrift.training.experiments.summary import Outcome, Summary
 from dropdrift.training.figures import (
     GREY,
+    LINES,
     STYLE,
+    add_legend,
     colour,
     line_style,
     marker,
@@ -100,6 +106,55 @@ def curves_figure(summary: Summary) -> Figure | None:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         handles, names = axes.get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper left", ncols=2)
+    return figure
+
+
+def schedule_figure(summary: Summary) -> Figure | None:
+    """The noise beta of each step, and how much of z_0 is left in z_s; None without any."""
+    if not summary.schedules:
+        return None
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 5), layout="constrained")
+        noise, left = figure.subplots(2, 1, sharex=True)
+        for index, (name, schedule) in enumerate(summary.schedules.items()):
+            style = {"color": colour(index), "linestyle": LINES[index % len(LINES)]}
+            steps = range(1, len(schedule) + 1)
+            remaining = accumulate((math.sqrt(1 - beta) for beta in schedule), operator.mul)
+            noise.plot(steps, schedule, label=name, **style)
+            left.plot(steps, list(remaining), **style)
+        noise.set_ylabel("Noise $\\beta_s$")
+        left.set(xlabel="Diffusion step s", ylabel="Share of $z_0$ in $z_s$")
+        add_legend(figure, noise)
+    return figure
+
+
+def similarity_figure(summary: Summary) -> Figure | None:
+    """Cosine similarity of z_0 and its estimate over the reverse process; None without any.
+
+    A line is the mean over seeds of the median over users, a band that of the quartiles.
+    """
+    found = {
+        name: [outcome.similarity for outcome in outcomes if outcome.similarity]
+        for name, outcomes in summary.rows.items()
+    }
+    if not any(found.values()):
+        return None
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+        axes = figure.subplots()
+        for index, (name, seeds) in enumerate(found.items()):
+            if not seeds:
+                continue
+            low, median, high = (
+                [fmean(values) for values in zip(*rows, strict=True)]
+                for rows in zip(*((s.low, s.median, s.high) for s in seeds), strict=True)
+            )
+            done = range(1, len(median) + 1)
+            axes.fill_between(done, low, high, color=colour(index), alpha=0.15, linewidth=0)
+            axes.plot(done, median, label=name, color=colour(index), linestyle=line_style(index))
+        axes.set(xlabel="Steps of the reverse process", ylabel="Cosine similarity to the drift")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        add_legend(figure, axes)
     return figure
 
 

@@ -12,6 +12,8 @@ from dropdrift.training.experiments.plots import (
     curves_figure,
     difference_figure,
     metric_figure,
+    schedule_figure,
+    similarity_figure,
 )
 from dropdrift.training.experiments.statistics import LEVEL, RESAMPLES
 from dropdrift.training.experiments.summary import Difference, Summary
@@ -68,6 +70,7 @@ def _page(summary: Summary, data: Mapping[str, Any], origin: Any) -> Iterator[st
     yield "</div>"
     yield from _difference_section(summary)
     yield from _curves_section(summary)
+    yield from _diffusion_section(summary)
     times = time_grid(summary)
     if times:
         yield "<h2>Time</h2>"
@@ -97,6 +100,19 @@ def _curves_section(summary: Summary) -> Iterator[str]:
         yield "<h2>Training</h2>"
         caption = "Validation part over training: each seed thin, their mean thick with markers."
         yield to_figure(to_svg(figure), f"{summary.curve_title}. {caption}")
+
+
+def _diffusion_section(summary: Summary) -> Iterator[str]:
+    schedules, similarity = schedule_figure(summary), similarity_figure(summary)
+    if schedules or similarity:
+        yield "<h2>Diffusion</h2>"
+    if similarity:
+        text = "How near the estimate of the drift from a user's newest item to the next one comes "
+        caption = f"{text}over the reverse process: median and quartiles over users of the test "
+        yield to_figure(to_svg(similarity), f"{caption}part, averaged over seeds.")
+    if schedules:
+        caption = "The noise of each diffusion step, and what share of the drift it leaves."
+        yield to_figure(to_svg(schedules), caption)
 
 
 def _origin_section(summary: Summary, data: Mapping[str, Any], origin: Any) -> Iterator[str]:
@@ -153,6 +169,7 @@ def _numbers(summary: Summary, data: Mapping[str, Any], origin: Any) -> dict[str
                         "training": o.training,
                         "failure": o.failure,
                         "validation": o.curve,
+                        "similarity": o.similarity,
                     }
                     for o in outcomes
                 },

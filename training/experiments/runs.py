@@ -41,6 +41,7 @@ class Run:
         evaluation: how it is evaluated.
         log: file for what it says.
         baseline: whether nothing is trained.
+        similarity: whether the estimates of its diffusion are compared with the drift too.
     """
 
     row: str
@@ -49,6 +50,7 @@ class Run:
     evaluation: EvaluateConfig
     log: Path
     baseline: bool = False
+    similarity: bool = False
 
     @property
     def folder(self) -> Path:
@@ -66,9 +68,18 @@ class Run:
         return self.folder / f"evaluation-{PART}.json"
 
     @property
+    def similarity_file(self) -> Path:
+        """How near the diffusion's estimates come."""
+        return self.folder / f"similarity-{PART}.json"
+
+    @property
     def has_begun(self) -> bool:
         """Whether the folder holds a run."""
         return (self.folder / CONFIG_FILE).is_file()
+
+    def is_done(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.is_evaluated() and (not self.similarity or self.similarity_file.is_file())
 
     def is_evaluated(self) -> bool:
         """Whether the result is there, of an evaluation with these very options."""
@@ -95,6 +106,12 @@ def _compared(options: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in options.items() if key not in _FREE_OPTIONS}
     data = options["data"]
     return {**kept, "sequence": data["sequence"]} if isinstance(data, dict) else kept
+
+
+def is_diffusing(config: TrainConfig) -> bool:
+    """Whether a run has a diffusion to look into."""
+    diffusions = ("diffusion", "diffusion-joint")
+    return config.model.kind == "t2diff" and config.model.t2diff.next_item in diffusions
 
 
 def check_may_go_on(run: Run, schema: Schema) -> None:
@@ -135,7 +152,12 @@ def perform(run: Run) -> None:
     if not run.has_begun and run.folder.is_dir():
         shutil.rmtree(run.folder)  # stopped before it began; see check_may_go_on
     train(replace(run.config, resume=run.has_begun), show_progress=False)
-    _evaluate(run)
+    if not run.is_evaluated():
+        _evaluate(run)
+    if run.similarity:
+        from dropdrift.training.experiments.drift import measure_similarity
+
+        measure_similarity(run.config, PART).save(run.similarity_file)
 
 
 def _evaluate(run: Run) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropdrift.training.comparison import Estimate
+from dropdrift.training.experiments.drift import Similarity
 from dropdrift.training.experiments.plan import Plan
 from dropdrift.training.experiments.statistics import (
     UNDEFINED,
@@ -46,6 +47,7 @@ class Outcome:
         users: the metrics by user; None where they were not written.
         training: steps, best step and seconds of the training.
         curve: step and value of the validation metric that chose the checkpoint.
+        similarity: of its diffusion's estimates to the drift, where that was measured.
     """
 
     seed: int
@@ -54,6 +56,7 @@ class Outcome:
     users: UserValues | None = None
     training: Mapping[str, float] = field(default_factory=dict)
     curve: tuple[tuple[int, float], ...] = ()
+    similarity: Similarity | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Summary:
         curve_title: of the validation metric.
         differences: by row and metric; empty where the base was not run.
         test_rows: rows of the test part.
+        schedules: beta_1..beta_T of the variants whose schedule is to be shown.
     """
 
     plan: Plan
@@ -84,6 +88,7 @@ class Summary:
     curve_title: str
     differences: Mapping[tuple[str, str], Difference]
     test_rows: int
+    schedules: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def estimate(self, row: str, metric: str) -> Estimate:
         """The values of a row's seeds that did not fail."""
