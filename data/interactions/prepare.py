@@ -1,8 +1,8 @@
 """``dropdrift prepare LAYOUT --task matching``: interactions in, sequences and a catalogue out.
 
 What the folder holds is in ``data.interactions.layout``. The source is read once. Memory holds the
-interactions as numbers, 16 bytes each (user, item, time), and while they are sorted and written
-some 60 more; the distinct ids as text; and the side table.
+interactions as numbers, 16 bytes each (user, item, time), and some 70 at the most while they are
+sorted and written; the distinct ids as text; and the catalogue's rows of the side table.
 
 The catalogue is all items with an interaction, in ascending order of their raw ids as text. Each
 has a row of its own in the table of ``item_id``; vocabularies and bucket edges of the other fields

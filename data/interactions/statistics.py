@@ -27,7 +27,7 @@ def sequence_statistics(
     lengths = np.diff(sequences.offsets)
     users, total = len(lengths), len(sequences.items)
     owners = np.repeat(np.arange(users, dtype=np.int64), lengths)
-    pairs = len(np.unique(owners * items + sequences.items))
+    pairs = _distinct(owners * items + sequences.items)
     statistics: dict[str, Any] = {
         "users": users,
         "items": items,
@@ -41,13 +41,19 @@ def sequence_statistics(
     }
     if has_time:
         same_user = owners[1:] == owners[:-1]
-        ties = same_user & (np.diff(sequences.times) == 0)
+        ties = same_user & (sequences.times[1:] == sequences.times[:-1])
         statistics["time"] = {
             "first": int(sequences.times.min()),
             "last": int(sequences.times.max()),
             "ties": int(ties.sum()),
         }
     return statistics
+
+
+def _distinct(numbers: NDArray[np.int64]) -> int:
+    """How many different numbers there are; sorts them in place."""
+    numbers.sort()
+    return 1 + int(np.count_nonzero(numbers[1:] != numbers[:-1]))
 
 
 def _spread(numbers: NDArray[np.int64]) -> dict[str, float]:
