@@ -164,3 +164,50 @@ def test_bfloat16_autocast():
 def test_options_that_contradict_each_other(config, sequence, message):
     with pytest.raises(ValueError, match=message):
         make_model(config, sequence)
+
+
+@pytest.mark.parametrize("config", [CONFIG, SASREC], ids=["t2diff", "sasrec"])
+@pytest.mark.parametrize("negatives", [0, 15])
+def test_it_learns_which_item_comes_next(config, negatives):
+    model = make_model(config, dataclasses.replace(SEQUENCE, negatives=negatives))
+    optimizer = torch.optim.Adam(model.parameters(), 0.03)
+    generator = torch.Generator().manual_seed(0)
+    for step in range(100 if negatives else 50):
+        batch = make_batch([9] * 16, positions=9, seed=step)
+        first = torch.randint(0, ITEMS, (16, 1), generator=generator)
+        walks = (first + 7 * torch.arange(10)) % ITEMS
+        # Other rows each time are the first, of which the negatives are.
+        order = torch.randperm(ITEMS, generator=generator)
+        catalogue = dataclasses.replace(batch, items=walks[:, :-1], targets=walks[:, 1:])
+        batch = permuted(catalogue, order) if negatives else catalogue
+        batch = dataclasses.replace(
+            batch,
+            negatives=negatives or ITEMS,
+            log_expected=torch.full((ITEMS,), negatives / ITEMS or 1.0).log(),
+        )
+        loss, _ = model(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.eval()
+    x = model.embed(catalogue.catalogue)
+    scores = model.user_vectors(x, catalogue, 0) @ model.item_vectors(x).T
+    assert (scores.argmax(1) == catalogue.targets[:, -1]).float().mean() > 0.9
+
+
+def permuted(batch, order):
+    """The same batch with the rows of its catalogue in another order."""
+    at = torch.empty_like(order)
+    at[order] = torch.arange(ITEMS)
+    bags = batch.catalogue.to_dict()
+    values, lengths = [], []
+    for bag in bags.values():
+        starts = bag.offsets().tolist()
+        values += [bag.values()[starts[item] : starts[item + 1]] for item in order.tolist()]
+        lengths.append(bag.lengths()[order])
+    catalogue = type(batch.catalogue)(
+        keys=list(bags), values=torch.cat(values), lengths=torch.cat(lengths)
+    )
+    return dataclasses.replace(
+        batch, catalogue=catalogue, items=at[batch.items], targets=at[batch.targets]
+    )
