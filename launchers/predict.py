@@ -22,6 +22,11 @@ def run(arguments: list[str]) -> int:
         description="Score raw rows with a run; missing columns and unseen ids are answered.",
     )
     config = trained_config(options.run_folder)
+    if config.model.kind != "ranking":
+        raise ValueError(
+            f"--run-folder {options.run_folder} holds a matching model ({config.model.kind}), which "
+            "scores no rows: recommend with 'dropdrift index' and 'dropdrift retrieve'"
+        )
     from dropdrift.training.prediction import predict
 
     report = predict(options, config)
