@@ -14,8 +14,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from dropdrift.data.interactions.sequences import Sequences
+from dropdrift.data.schema import Schema
 from dropdrift.launchers.trained import trained_config
+from dropdrift.training.matching.prior import transition_prior
 from dropdrift.training.retrieval import measure
+from dropdrift.training.retrieval import retriever as retrieving
+from dropdrift.training.retrieval.histories import Histories
 from dropdrift.training.retrieval.retriever import History, Retriever
 
 WINDOW = 8
@@ -244,7 +249,9 @@ def test_an_index_of_another_checkpoint_is_refused(
     succeed("train", "--recipe", world / "recipe.yaml", *data, "--out", other)
     source = _source(tmp_path, "user\nu0\n")
     line = mistake(*_retrieve(world, source, "--run-folder", other))
-    assert f"was built from step 4 of the run {world / 'run'}, not from step 4 of {other}" in line
+    step = json.loads((world / "flat" / "index.json").read_text())["run"]["step"]
+    assert f"{world / 'flat'} was built from step {step} of the run {world / 'run'}, not " in line
+    assert f"of {other}: run 'dropdrift index' again" in line
 
 
 def test_a_damaged_index_is_refused(
@@ -317,6 +324,64 @@ def test_a_ranking_run_has_no_index(
     (run / "config.yaml").write_text(text)
     line = mistake("index", "--run-folder", run, "--out", tmp_path / "index")
     assert f"--run-folder {run} is of a ranking model" in line
+
+
+@pytest.fixture(scope="session")
+def with_counts(world: Path, succeed: Callable[..., Any]) -> Retriever:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "CALLS", 2)
+        options = ("--transitions", "--transition.history", 3, "--transition.decay", 0.5)
+        arguments = _index(world, "hnsw")
+        arguments[3] = world / "counts"
+        succeed("index", *arguments, *options)
+    return Retriever.load(world / "run", world / "counts", trained_config(world / "run"))
+
+
+@pytest.mark.parametrize("candidates", [0, 200])
+def test_transition_counts_are_added_as_evaluation_adds_them(
+    candidates: int,
+    with_counts: Retriever,
+    interactions_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of all items where all are candidates, and else of those that answer."""
+    monkeypatch.setattr(retrieving, "CANDIDATES", candidates)
+    assert with_counts.prior is not None
+    sequences = Sequences.load(interactions_folder, Schema.load(interactions_folder))
+    histories = Histories.of(sequences, np.arange(10))
+    k = 30 if candidates else 2
+    answers = with_counts.answer(histories, k, transition_weight=0.7)
+    batch = histories.batch(WINDOW, with_counts.catalogue.features())
+    config = with_counts.prior.config
+    prior = transition_prior(with_counts.prior.transitions, config, 0.7)
+    assert prior is not None
+    assert (config.history, config.decay) == (3, 0.5)
+    scores = with_counts.towers.users(histories, 0) @ with_counts.towers.items.T
+    scores = scores + prior(batch)(0, 10).numpy()
+    for rows, found, wanted in zip(answers.rows, answers.scores, scores, strict=True):
+        np.testing.assert_allclose(found, wanted[rows], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found, np.sort(wanted)[::-1][:k], rtol=1e-4, atol=1e-5)
+
+
+def test_seen_items_are_left_out_with_transition_counts_as_well(
+    with_counts: Retriever, interactions_folder: Path
+) -> None:
+    sequences = list(_sequences(interactions_folder).values())
+    answers = with_counts.recommend(
+        [History(items) for items in sequences], 20, exclude_seen=True, transition_weight=1
+    )
+    for answer, sequence in zip(answers, sequences, strict=True):
+        items = {recommendation.item for recommendation in answer}
+        assert len(items) == len(answer) == min(20, 30 - len(set(sequence)))
+        assert not items & set(sequence)
+
+
+def test_a_weight_without_counts_is_refused(
+    world: Path, tmp_path: Path, mistake: Callable[..., str]
+) -> None:
+    source = _source(tmp_path, "user\nu0\n")
+    line = mistake(*_retrieve(world, source, "--transition-weight", 0.5))
+    assert "but the index holds no transition counts" in line
 
 
 def test_popular_answers_come_from_counts_alone(retriever: Retriever) -> None:

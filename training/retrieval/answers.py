@@ -127,6 +127,7 @@ def retrieve(
     file = RequestFile(options)
     retriever = Retriever.load(options.run_folder, options.index, config)
     retriever.search.set_effort(ef_search=options.ef_search, probes=options.probes)
+    retriever.check_weight(options.transition_weight)
     people = None if file.has_histories else _people(options, config, retriever)
     run = _Run(options, retriever, people)
     with _written(options.out) as partial:
@@ -185,6 +186,7 @@ class _Run:
             histories,
             self._options.k,
             exclude_seen=self._options.exclude_seen,
+            transition_weight=self._options.transition_weight,
             noise_seed=self._options.seed,
             first_row=first,
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from dropdrift.training.matching.config import TransitionConfig
 
 IndexKind = Literal["flat", "hnsw", "ivf"]
 
@@ -28,6 +30,8 @@ class IndexConfig:
         ivf_lists: Lists (ivf); 0: four times the root of the number of items, and at least 39
             items a list. Never more than items.
         probes: Lists compared for a user (ivf): more find more and take longer; 0: one in eight.
+        transitions: Also keep counts of which item followed which in the training part, for
+            'dropdrift retrieve --transition-weight'.
         k: Items of an answer in the measurements.
         sample: Users of the data that recall and latency are measured with, drawn at random.
         batch_size: Users of a batch.
@@ -43,10 +47,12 @@ class IndexConfig:
     ef_search: int = 128
     ivf_lists: int = 0
     probes: int = 0
+    transitions: bool = False
     k: int = 10
     sample: int = 1000
     batch_size: int = 256
     seed: int = 0
+    transition: TransitionConfig = field(default_factory=TransitionConfig)
 
     def __post_init__(self) -> None:
         least = {"hnsw_links": 2, "ivf_lists": 0, "probes": 0, "seed": 0}
@@ -73,6 +79,8 @@ class RetrieveConfig:
             trained.
         k: Items of an answer.
         exclude_seen: Answer only with items that are not in the history.
+        transition_weight: What the logarithm of the transition counts is multiplied by before it
+            is added to the model's score; 0: the model alone. The index must hold the counts.
         user_column: Column of the source with the user.
         items_column: Column of the source with the history, oldest first: a list, or text.
         times_column: Column of the source with when each of them was, in the unit of the prepared
@@ -92,6 +100,7 @@ class RetrieveConfig:
     data: Path | None = None
     k: int = 10
     exclude_seen: bool = False
+    transition_weight: float = 0.0
     user_column: str = "user"
     items_column: str = "items"
     times_column: str = "times"
@@ -103,8 +112,8 @@ class RetrieveConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"k": 1, "batch_size": 1, "ef_search": 0, "probes": 0, "show": 0, "seed": 0}
-        _check(self, least)
+        least = dict.fromkeys(("ef_search", "probes", "show", "seed", "transition_weight"), 0)
+        _check(self, {"k": 1, "batch_size": 1, **least})
         if not self.separator:
             raise ValueError("separator is empty, must be at least one character")
         if self.out.suffix.lower() not in (".parquet", ".pq"):

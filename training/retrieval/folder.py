@@ -3,6 +3,7 @@
 ```
 index.faiss      the item vectors, searchable
 items.parquet    the catalogue: raw ids, titles, encoded fields, interactions in training
+transitions.npz  which item followed which in training, where asked for
 index.json       what it is, of which checkpoint, what was measured; written last
 ```
 """
@@ -28,6 +29,7 @@ from dropdrift.data.interactions.sequences import read_columns
 from dropdrift.data.schema import Schema
 from dropdrift.training.checkpoint import MARKER, checkpoint_path
 from dropdrift.training.provenance import read_json, write_result
+from dropdrift.training.retrieval.prior import PRIOR_FILE, TransitionPrior
 from dropdrift.training.retrieval.search import ItemSearch
 from dropdrift.training.run_folder import RunFolder
 
@@ -88,11 +90,22 @@ class IndexFolder:
         counts: NDArray[np.int64] = table.column(COUNT_COLUMN).to_numpy()
         return counts
 
+    def prior(self) -> TransitionPrior | None:
+        """The transition counts, where the index was built with them."""
+        path = self.path / PRIOR_FILE
+        return TransitionPrior.load(path) if PRIOR_FILE in self.about["files"] else None
+
 
 def write_index(
-    folder: Path, search: ItemSearch, data: Path, interactions: NDArray[np.int64]
+    folder: Path,
+    search: ItemSearch,
+    data: Path,
+    interactions: NDArray[np.int64],
+    prior: TransitionPrior | None = None,
 ) -> None:
     """Write the index, and the catalogue of ``data`` with its ``interactions`` [I]."""
+    if prior is not None:
+        prior.save(folder / PRIOR_FILE)
     search.save(folder / INDEX_FILE)
     items = pq.read_table(data / ITEMS_FILE)
     items = items.append_column(COUNT_COLUMN, pa.array(interactions, pa.int64()))
@@ -101,7 +114,7 @@ def write_index(
 
 def write_about(folder: Path, about: dict[str, Any]) -> None:
     """Write ``index.json`` with what ``about`` says and the digests of the other files."""
-    files = {name: about_file(folder / name) for name in (INDEX_FILE, ITEMS_FILE)}
+    files = {path.name: about_file(path) for path in sorted(folder.iterdir())}
     write_result(folder / ABOUT_FILE, {"kind": RESULT_KIND, **about, "files": files})
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from dropdrift.data.interactions.catalogue import Catalogue
 from dropdrift.data.interactions.protocols import training_sequences
@@ -30,6 +29,7 @@ from dropdrift.training.retrieval.folder import (
 )
 from dropdrift.training.retrieval.histories import Histories
 from dropdrift.training.retrieval.measure import Measured, measure, timed
+from dropdrift.training.retrieval.prior import TransitionPrior
 from dropdrift.training.retrieval.search import ItemSearch, Vectors, use_threads
 from dropdrift.training.retrieval.towers import Towers, check_matching
 from dropdrift.training.run_folder import RunFolder
@@ -87,10 +87,14 @@ def build_index(options: IndexConfig, config: TrainConfig) -> Built | None:
             return None
         users = sampled_users(towers, sequences, options)
     use_threads(torch.get_num_threads())
-    counts = training_counts(data, schema, config, len(catalogue))
+    training, items = training_part(data, schema, config), len(catalogue)
+    counts = np.bincount(training.items, minlength=items)
+    prior = None
+    if options.transitions:
+        prior = TransitionPrior.count(training, items, options.transition)
     with new_folder(options.out) as folder:
         search, build_seconds = timed(ItemSearch.build, towers.items, options)
-        write_index(folder, search, data, counts)
+        write_index(folder, search, data, counts, prior)
         built = Built(
             kind=search.kind,
             parameters=search.parameters,
@@ -114,13 +118,11 @@ def data_folder(given: Path | None, config: TrainConfig, schema: Schema) -> Path
     return data
 
 
-def training_counts(
-    data: Path, schema: Schema, config: TrainConfig, items: int
-) -> NDArray[np.int64]:
-    """How often each item occurs in what the run was trained on, int64 [items]."""
+def training_part(data: Path, schema: Schema, config: TrainConfig) -> Sequences:
+    """The interactions that the run was trained on."""
     sequence = config.data.sequence
     sequences = Sequences.load(data, schema, sequence.order, sequence.min_interactions)
-    return np.bincount(training_sequences(sequences, sequence).items, minlength=items)
+    return training_sequences(sequences, sequence)
 
 
 def sampled_users(towers: Towers, sequences: Sequences, options: IndexConfig) -> Vectors:

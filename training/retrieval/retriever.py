@@ -21,9 +21,14 @@ from dropdrift.training.config import TrainConfig
 from dropdrift.training.distributed import process_group
 from dropdrift.training.retrieval.folder import IndexFolder
 from dropdrift.training.retrieval.histories import Histories
+from dropdrift.training.retrieval.prior import TransitionPrior
 from dropdrift.training.retrieval.search import Found, ItemSearch, Rows, Vectors, use_threads
 from dropdrift.training.retrieval.towers import Towers, check_matching
 from dropdrift.training.run_folder import RunFolder
+
+# Items that the index finds for a user, besides four times those of an answer, where transition
+# counts are added to their scores.
+CANDIDATES = 200
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ class Retriever:
         search: an index over the items' vectors.
         catalogue: the items, as in the index.
         interactions: int64 [I], how often each occurs in the training data.
+        prior: counts of which item followed which, if there are any.
         time_order: whether histories with times are put into their order.
 
     Example:
@@ -92,10 +98,12 @@ class Retriever:
         search: ItemSearch,
         catalogue: Catalogue,
         interactions: NDArray[np.int64],
+        prior: TransitionPrior | None = None,
         *,
         time_order: bool = True,
     ) -> None:
         self.towers, self.search, self.catalogue = towers, search, catalogue
+        self.prior = prior
         self._time_order = time_order
         self._popular = np.argsort(-interactions, kind="stable")
         self._popular_scores = interactions[self._popular].astype(np.float32)
@@ -126,6 +134,7 @@ class Retriever:
             folder.search(),
             catalogue,
             folder.interactions(),
+            folder.prior(),
             time_order=config.data.sequence.order == "time",
         )
 
@@ -135,15 +144,23 @@ class Retriever:
         k: int = 10,
         *,
         exclude_seen: bool = False,
+        transition_weight: float = 0.0,
         noise_seed: int = 0,
     ) -> list[list[Recommendation]]:
         """The k best items for each history, best first.
 
         Raises:
-            ValueError: a history has times, but not one for each item.
+            ValueError: a history has times, but not one for each item, or ``transition_weight`` is
+                not 0 and the index holds no transition counts.
         """
         known = self._known(histories)
-        answers = self.answer(known, k, exclude_seen=exclude_seen, noise_seed=noise_seed)
+        answers = self.answer(
+            known,
+            k,
+            exclude_seen=exclude_seen,
+            transition_weight=transition_weight,
+            noise_seed=noise_seed,
+        )
         return [self._recommendations(answers, user) for user in range(len(histories))]
 
     def check_catalogue(self, data: Path, schema: Schema) -> None:
@@ -186,6 +203,7 @@ class Retriever:
         k: int,
         *,
         exclude_seen: bool = False,
+        transition_weight: float = 0.0,
         noise_seed: int = 0,
         first_row: int = 0,
     ) -> Answers:
@@ -197,9 +215,14 @@ class Retriever:
             histories: rows of the catalogue.
             k: items of an answer.
             exclude_seen: leave out all items of a user's history, however old.
+            transition_weight: of the transition counts; 0: the model alone.
             noise_seed: of whatever noise the model draws.
             first_row: what that noise is keyed by besides.
+
+        Raises:
+            ValueError: there are no transition counts, but a weight for them.
         """
+        self.check_weight(transition_weight)
         k = min(k, len(self.catalogue))
         by_model = histories.lengths > 0
         rows = np.tile(self._popular[:k], (len(histories), 1))
@@ -207,14 +230,53 @@ class Retriever:
         if by_model.any():
             # All rows, so that noise belongs to a user's place; the empty ones are few.
             users = self.towers.users(histories, noise_seed, first_row)[by_model]
-            found = self._found(users, k, histories.take(np.flatnonzero(by_model)), exclude_seen)
+            known = histories.take(np.flatnonzero(by_model)).of_each()
+            seen = known if exclude_seen else None
+            if transition_weight:
+                found = self._with_prior(users, k, known, seen, transition_weight)
+            elif seen is not None:
+                found = self.search.search_without(users, k, seen)
+            else:
+                found = self.search.search(users, k)
             rows[by_model], scores[by_model] = found.rows, found.scores
         return Answers(rows, scores, by_model)
 
-    def _found(self, users: Vectors, k: int, histories: Histories, exclude_seen: bool) -> Found:
-        if exclude_seen:
-            return self.search.search_without(users, k, histories.of_each())
-        return self.search.search(users, k)
+    def check_weight(self, transition_weight: float) -> None:
+        """ValueError where there are no transition counts to give a weight to."""
+        if transition_weight and self.prior is None:
+            raise ValueError(
+                f"transition_weight is {transition_weight}, but the index holds no transition "
+                "counts: build it by 'dropdrift index --transitions'"
+            )
+
+    def _with_prior(
+        self,
+        users: Vectors,
+        k: int,
+        histories: list[Rows],
+        seen: list[Rows] | None,
+        weight: float,
+    ) -> Found:
+        """The best of what the index finds and what followed the newest items, scored exactly."""
+        assert self.prior is not None
+        fetched = self.search.search(users, 4 * k + CANDIDATES).rows
+        found = Found(
+            np.full((len(users), k), -1, dtype=np.int64),
+            np.full((len(users), k), -np.inf, dtype=np.float32),
+        )
+        for user, history in enumerate(histories):
+            followers, sums = self.prior.followers(history[-self.towers.window :])
+            candidates = np.union1d(fetched[user], followers)
+            banned = np.zeros(0, dtype=np.int64) if seen is None else seen[user]
+            kept = np.setdiff1d(candidates, banned)
+            if len(kept) < k:
+                kept = np.setdiff1d(np.arange(len(self.catalogue)), banned)
+            prior = self.prior.scores(kept, followers, sums)
+            scores = self.search.vectors[kept] @ users[user] + weight * prior
+            best = np.argsort(-scores, kind="stable")[:k]
+            found.rows[user, : len(best)] = kept[best]
+            found.scores[user, : len(best)] = scores[best]
+        return found
 
     def _recommendations(self, answers: Answers, user: int) -> list[Recommendation]:
         source = "model" if answers.by_model[user] else "popular"
