@@ -87,6 +87,7 @@ class NextItem(nn.Module):
             return self._unestimated(sequence[:, first:]), sequence.new_zeros(())
         if self.kind != "diffusion-joint":
             sequence, target = sequence.detach(), target.detach()
+        sequence = sequence * present.unsqueeze(2)
         wanted = (has_target & present)[:, first:]
         items = windows(sequence, self.config.window, last_only)[wanted]
         there = windows(present, self.config.window, last_only)[wanted]
@@ -197,6 +198,7 @@ class NextItem(nn.Module):
 
     def _newest_window(self, sequence: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         length = self.config.window
+        sequence = sequence * present.unsqueeze(2)
         return windows(sequence, length, True)[:, 0], windows(present, length, True)[:, 0]
 
     def _reverse(self, items: Tensor, there: Tensor, noise: RowNoise) -> Iterator[Tensor]:

@@ -12,15 +12,14 @@ from torch import Tensor, nn
 from dropdrift.models.t2diff.step_embedding import step_waves
 
 WAVES = 16
-BLOCKS = 2
 
 
 class WindowMLP(nn.Module):
     """z_0_hat [R, 1, d] of the newest position, from its z_t, the window's items and the step t.
 
     The window's items, each position with a matrix of its own, and z_t are added in h hidden
-    units. Residual blocks follow, whose layer norm the step scales and shifts (AdaLN: Peebles and
-    Xie, ICCV 2023). The linear map at the end begins at zero.
+    units. A residual block follows, whose layer norm the step scales and shifts (AdaLN: Peebles
+    and Xie, ICCV 2023). The linear map at the end begins at zero.
 
     Args:
         width: d.
@@ -34,18 +33,17 @@ class WindowMLP(nn.Module):
         super().__init__()
         self.noisy = nn.Linear(width, hidden_width, bias=False)
         self.items = nn.Linear(window * width, hidden_width)
-        self.blocks = nn.ModuleList(Block(hidden_width) for _ in range(BLOCKS))
+        self.block = Block(hidden_width)
         self.norm = nn.LayerNorm(hidden_width)
         self.output = nn.Linear(hidden_width, width)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
     def forward(self, noisy: Tensor, step: Tensor, items: Tensor, present: Tensor) -> Tensor:
-        """z_0_hat [R, 1, d]; see ``Estimator``. Positions without an item enter as zeros."""
-        hidden = self.noisy(noisy[:, -1]) + self.items((items * present.unsqueeze(2)).flatten(1))
-        waves = step_waves(step, WAVES).to(hidden.dtype)
-        for block in self.blocks:
-            hidden = block(hidden, waves)
+        """z_0_hat [R, 1, d]; see ``Estimator``. Items that are zero tell all of ``present``."""
+        del present
+        hidden = self.noisy(noisy[:, -1]) + self.items(items.flatten(1))
+        hidden = self.block(hidden, step_waves(step, WAVES).to(hidden.dtype))
         return self.output(F.silu(self.norm(hidden))).unsqueeze(1)
 
 
