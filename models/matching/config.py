@@ -48,12 +48,13 @@ class SoftmaxConfig:
     """The loss over the catalogue, L_TOWER (T2Diff, eq. 24).
 
     Attributes:
-        memory_mb: Memory that the scores of one chunk of rows may take, in MiB.
+        memory_mb: Memory that the scores of one chunk of rows may take, in MiB. What a core's cache
+            holds is quickest on a CPU; a GPU takes more.
         temperature: What scores are divided by.
         label_smoothing: Share of a target's probability that all items share.
     """
 
-    memory_mb: int = 64
+    memory_mb: int = 4
     temperature: float = 1.0
     label_smoothing: float = 0.0
 
