@@ -135,7 +135,7 @@ class NextItem(nn.Module):
                 f"model.t2diff.next_item is {self.kind}, which has no reverse process to look at"
             )
         items, there = self._newest_window(sequence, present)
-        estimates = torch.stack([z[:, -1] for z in self._reverse(items, there, noise)])
+        estimates = torch.stack([z[:, -1].clone() for z in self._reverse(items, there, noise)])
         return Trajectory(self.diffusion.visited, estimates, self._clean(items, target)[:, -1])
 
     def _unestimated(self, sequence: Tensor) -> Tensor | None:

@@ -3,6 +3,7 @@ import torch
 
 from dropdrift.models.t2diff.config import DiffusionConfig
 from dropdrift.models.t2diff.diffusion import Diffusion
+from dropdrift.models.t2diff.next_item import make_estimator
 
 
 def reverse(diffusion, estimator, start, noise):
@@ -102,3 +103,22 @@ def test_the_trajectory_ends_with_the_sample():
     every = list(diffusion.reverse_trajectory(estimator, start[0], items, present, noise))
     assert len(every) == 5
     assert torch.equal(every[-1], reverse(diffusion, estimator, start[0], noise))
+
+
+# Torch's compiler makes an instance of each autograd function, against which torch warns.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize("estimator", ["unet", "mlp"])
+def test_the_reverse_process_compiles_as_one_graph(estimator):
+    config = DiffusionConfig(estimator=estimator, window=4, levels=2, steps=2, hidden_width=8)
+    diffusion, network = Diffusion(config), make_estimator(config, 2)
+    torch.nn.init.ones_(network.output.weight)
+    generator = torch.Generator().manual_seed(0)
+    start, noise = torch.randn(3, 3, network.entries, 2, generator=generator).split([1, 2])
+    items, present = torch.randn(3, 4, 2, generator=generator), torch.ones(3, 4, dtype=torch.bool)
+
+    def sample():
+        return diffusion.reverse(network, start[0], items, present, noise)
+
+    with torch.no_grad():
+        compiled = torch.compile(sample, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(), sample())
