@@ -264,6 +264,9 @@ def test_a_damaged_index_is_refused(
         stream.write(b"x")
     line = mistake(*_retrieve(world, source, "--index", index))
     assert line.startswith(f"{index / 'index.faiss'} is missing or not what was written")
+    (index / "index.json").write_text('{"kind": "matching-index"}')
+    line = mistake(*_retrieve(world, source, "--index", index))
+    assert line.startswith(f"{index / 'index.json'} does not describe an index")
     line = mistake(*_retrieve(world, source, "--index", tmp_path))
     assert line.startswith(f"--index {tmp_path} holds no index")
 

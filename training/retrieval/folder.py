@@ -56,7 +56,8 @@ class IndexFolder:
         if not (path / ABOUT_FILE).is_file():
             raise ValueError(f"--index {path} holds no index: give the --out of 'dropdrift index'")
         self.about: dict[str, Any] = read_json(path / ABOUT_FILE)
-        if not isinstance(self.about, dict) or self.about.get("kind") != RESULT_KIND:
+        whole = isinstance(self.about, dict) and {"index", "run", "files"} <= self.about.keys()
+        if not whole or self.about.get("kind") != RESULT_KIND:
             raise ValueError(f"{path / ABOUT_FILE} does not describe an index: {_AGAIN}")
         for name, written in self.about["files"].items():
             if not (path / name).is_file() or about_file(path / name) != written:

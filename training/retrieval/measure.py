@@ -16,7 +16,7 @@ T = TypeVar("T")
 # A percentile of few calls says nothing: calls are repeated until there are so many, or until so
 # many seconds have gone.
 CALLS = 200
-SECONDS = 2.0
+SECONDS = 1.0
 
 
 @dataclass(frozen=True)
