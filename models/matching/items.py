@@ -75,6 +75,15 @@ class ItemTower(nn.Module):
         return self.layers(x)
 
 
+def identities(catalogue: KeyedJaggedTensor, identifier: str) -> Tensor:
+    """Which item each row of a catalogue is, int64 [K]: the id of a field; -1 where it has none."""
+    bag = catalogue[identifier]
+    there = bag.lengths() > 0
+    ids = torch.full(there.shape, -1, dtype=torch.int64, device=there.device)
+    ids[there] = bag.values().long()
+    return ids
+
+
 def item_schema(schema: Schema, config: ItemConfig) -> Schema:
     """The chosen fields alone, their tables at the width that ``config`` asks for."""
     if schema.kind != "interactions":

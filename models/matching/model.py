@@ -14,7 +14,7 @@ from dropdrift.data.batch import SequenceBatch
 from dropdrift.data.config import SequenceConfig
 from dropdrift.data.schema import Schema
 from dropdrift.models.config import ModelConfig
-from dropdrift.models.matching.items import ItemEmbedding, ItemTower
+from dropdrift.models.matching.items import ItemEmbedding, ItemTower, identities
 from dropdrift.models.matching.sasrec import SASRec
 from dropdrift.models.matching.softmax import full_softmax_loss, sampled_softmax_loss
 from dropdrift.models.t2diff.user_tower import T2DiffTower
@@ -45,7 +45,7 @@ class MatchingModel(nn.Module):
     ) -> None:
         super().__init__()
         self.embedding = ItemEmbedding(schema, config.item, device)
-        self.dense = MatchingTowers(config, sequence, seed)
+        self.dense = MatchingTowers(schema, config, sequence, seed)
 
     def forward(self, batch: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to minimise and its parts. Plain enough for TorchRec's pipelines to trace."""
@@ -76,9 +76,13 @@ class MatchingModel(nn.Module):
 class MatchingTowers(nn.Module):
     """The dense part: both towers and the loss, L_TOTAL (T2Diff, eq. 25)."""
 
-    def __init__(self, config: ModelConfig, sequence: SequenceConfig, seed: int) -> None:
+    def __init__(
+        self, schema: Schema, config: ModelConfig, sequence: SequenceConfig, seed: int
+    ) -> None:
         super().__init__()
         _check(config, sequence)
+        # Of a data set of interactions the first field is the item's id.
+        self.identifier = schema.field_names[0]
         item = config.item
         self.softmax = config.softmax
         self.full = not sequence.negatives
@@ -108,6 +112,7 @@ class MatchingTowers(nn.Module):
                 self.softmax,
                 batch.negatives,
                 batch.log_expected,
+                identities(batch.catalogue, self.identifier),
             )
         losses = {"softmax": total / batch.target_share, **losses}
         loss = torch.stack(list(losses.values())).sum()

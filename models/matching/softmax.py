@@ -9,6 +9,7 @@ Legend: Q targets, K items, N items that targets compete with (the first of K), 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -44,6 +45,7 @@ def sampled_softmax_loss(
     config: SoftmaxConfig,
     negatives: int,
     log_expected: Tensor,
+    identities: Tensor,
 ) -> Tensor:
     """Sum over targets of -log of the softmax over the target and sampled items.
 
@@ -58,15 +60,27 @@ def sampled_softmax_loss(
         config: temperature and memory; label smoothing is not used.
         negatives: N; the first N rows of ``items`` are the sample.
         log_expected: [K], logarithm of how often a row is expected in the sample.
+        identities: int64 [K], which item a row is: a target does not compete with itself. An item
+            may be sampled several times, and has a row each time.
     """
-    return _loss(users, items, targets, log_expected[:negatives], negatives, config)
+    sample = _Sample(log_expected[:negatives], identities[:negatives], identities[targets])
+    return _loss(users, items, targets, sample, negatives, config)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """What a sampled softmax needs besides scores: correction [N], items [N] and targets' [Q]."""
+
+    log_expected: Tensor
+    items: Tensor
+    targets: Tensor
 
 
 def _loss(
     users: Tensor,
     items: Tensor,
     targets: Tensor,
-    correction: Tensor | None,
+    sample: _Sample | None,
     negatives: int,
     config: SoftmaxConfig,
 ) -> Tensor:
@@ -76,13 +90,13 @@ def _loss(
     if kind == "cpu":
         chunk_bytes = min(chunk_bytes, CPU_CHUNK_BYTES)
     rows = max(1, chunk_bytes // (4 * max(negatives, 1)))
-    smoothing = 0.0 if correction is not None else config.label_smoothing
+    smoothing = 0.0 if sample is not None else config.label_smoothing
     with torch.autocast(kind, enabled=False):
         return _ChunkedSoftmax.apply(
             users / config.temperature,
             items,
             targets,
-            correction,
+            sample,
             negatives,
             smoothing,
             rows,
@@ -99,7 +113,7 @@ class _ChunkedSoftmax(torch.autograd.Function):
         users: Tensor,
         items: Tensor,
         targets: Tensor,
-        correction: Tensor | None,
+        sample: _Sample | None,
         negatives: int,
         smoothing: float,
         rows: int,
@@ -109,7 +123,7 @@ class _ChunkedSoftmax(torch.autograd.Function):
         sums = _Sums(users.to(exact), items.to(exact), negatives, smoothing, precision)
         with_gradients = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         for start in range(0, users.shape[0], rows):
-            sums.add(slice(start, start + rows), targets, correction, with_gradients)
+            sums.add(slice(start, start + rows), targets, sample, with_gradients)
         if with_gradients:
             ctx.save_for_backward(
                 sums.user_gradient.to(users.dtype), sums.item_gradient.to(items.dtype)
@@ -143,25 +157,24 @@ class _Sums:
         self.item_gradient = torch.zeros_like(items)
 
     def add(
-        self, chunk: slice, targets: Tensor, correction: Tensor | None, with_gradients: bool
+        self, chunk: slice, targets: Tensor, sample: _Sample | None, with_gradients: bool
     ) -> None:
         """One chunk of rows: its loss and, while its scores are there, its gradients."""
         users, targets = self.users[chunk], targets[chunk]
         own_items = self.items[targets]
         own = (users * own_items).sum(1)
         scores = (self.users_cast[chunk] @ self.negatives_cast.T).to(users.dtype)
-        if correction is not None:
-            scores -= correction
-            hits = targets < self.negatives
-            scores[hits, targets[hits]] = -torch.inf
+        if sample is not None:
+            scores -= sample.log_expected
+            scores.masked_fill_(sample.targets[chunk].unsqueeze(1) == sample.items, -torch.inf)
         highest = scores.amax(1) if self.negatives else own
-        if correction is not None:
+        if sample is not None:
             highest = torch.maximum(highest, own)
         weights = scores.sub_(highest.unsqueeze(1)).exp_()
         total = weights.sum(1)
         # What the loss pulls the target up by; less its own share where that is not in `weights`.
         pull = torch.full_like(own, 1 - self.smoothing)
-        if correction is not None:
+        if sample is not None:
             own_weight = (own - highest).exp()
             total += own_weight
             pull -= own_weight / total

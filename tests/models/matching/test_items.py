@@ -6,7 +6,7 @@ from tests.models.matching.batches import ITEMS, SCHEMA, make_catalogue
 
 from dropdrift.models.matching.config import ItemConfig
 from dropdrift.models.matching.gather import gather_items
-from dropdrift.models.matching.items import ItemEmbedding, ItemTower, item_schema
+from dropdrift.models.matching.items import ItemEmbedding, ItemTower, identities, item_schema
 
 CPU = torch.device("cpu")
 
@@ -94,3 +94,11 @@ def test_rows_of_no_item_are_zero():
     torch.testing.assert_close(gathered[0], torch.stack([torch.zeros(3), x[2]]))
     gathered.sum().backward()
     assert x.grad[:, 0].tolist() == [1, 0, 1, 0]
+
+
+def test_which_item_a_row_is():
+    catalogue = make_catalogue()
+    assert identities(catalogue, "item_id").tolist() == list(range(1, ITEMS + 1))
+    assert identities(catalogue, "tags").tolist() == [
+        1 + item % 5 if item % 2 else -1 for item in range(ITEMS)
+    ]

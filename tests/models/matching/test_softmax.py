@@ -49,11 +49,12 @@ def test_full_softmax_is_cross_entropy(chunk_of, temperature, smoothing):
 def test_gradients_numerically(chunk_of):
     chunk_of(6)
     users, items, targets = random_inputs(4, 6, 3)
-    log_expected = torch.randn(6, dtype=torch.float64)
+    log_expected, rows = torch.randn(6, dtype=torch.float64), torch.arange(6)
     config = SoftmaxConfig(temperature=0.7, label_smoothing=0.1)
     torch.autograd.gradcheck(lambda u, i: full_softmax_loss(u, i, targets, config), (users, items))
     torch.autograd.gradcheck(
-        lambda u, i: sampled_softmax_loss(u, i, targets, config, 3, log_expected), (users, items)
+        lambda u, i: sampled_softmax_loss(u, i, targets, config, 3, log_expected, rows),
+        (users, items),
     )
 
 
@@ -67,9 +68,10 @@ def test_large_scores_do_not_overflow():
 
 def test_no_target_gives_zero_and_still_reaches_the_inputs():
     users, items, targets = random_inputs(0, 9, 4)
+    rows = torch.arange(9)
     for loss in (
         full_softmax_loss(users, items, targets, SoftmaxConfig()),
-        sampled_softmax_loss(users, items, targets, SoftmaxConfig(), 3, torch.zeros(9)),
+        sampled_softmax_loss(users, items, targets, SoftmaxConfig(), 3, torch.zeros(9), rows),
     ):
         assert loss == 0
         assert gradients(loss, items)[0].abs().sum() == 0
@@ -103,13 +105,16 @@ def test_sampled_softmax_against_its_definition(chunk_of):
     users, items, targets = random_inputs(20, 9, 4)
     log_expected = torch.linspace(-2, 1, 9, dtype=torch.float64)
     config = SoftmaxConfig(temperature=0.5)
-    loss = sampled_softmax_loss(users, items, targets, config, negatives, log_expected)
+    # Rows 1 and 3 are of one item, and so are 2 and 7.
+    identities = torch.tensor([0, 1, 2, 1, 4, 5, 6, 2, 8])
+    loss = sampled_softmax_loss(users, items, targets, config, negatives, log_expected, identities)
     expected = torch.zeros((), dtype=torch.float64)
-    assert (targets < negatives).any()  # accidental hits
+    assert {1, 2, 7} <= set(targets.tolist())  # accidental hits
     for user, target in zip(users, targets, strict=True):
         scores = items @ user / 0.5
         logits = [scores[target]]
-        logits += [scores[j] - log_expected[j] for j in range(negatives) if j != target]
+        others = [j for j in range(negatives) if identities[j] != identities[target]]
+        logits += [scores[j] - log_expected[j] for j in others]
         expected = expected - F.log_softmax(torch.stack(logits), dim=0)[0]
     torch.testing.assert_close(loss, expected)
     for one, other in zip(
@@ -121,17 +126,17 @@ def test_sampled_softmax_against_its_definition(chunk_of):
 def test_a_sample_of_nothing_but_the_target_costs_nothing():
     users, items, _ = random_inputs(3, 9, 4)
     targets = torch.zeros(3, dtype=torch.int64)
-    loss = sampled_softmax_loss(users, items, targets, SoftmaxConfig(), 1, torch.zeros(9))
+    rows = torch.arange(9)
+    loss = sampled_softmax_loss(users, items, targets, SoftmaxConfig(), 1, torch.zeros(9), rows)
     assert loss == 0
 
 
 def sample(weights, count, replacement, generator):
-    """Rows drawn, each once, and the logarithm of how often they were expected."""
+    """Rows drawn, some several times, and the logarithm of how often each was expected."""
     expected = weights * count / weights.sum()
     if replacement:
-        drawn = torch.multinomial(weights, count, True, generator=generator)
-        rows, times = drawn.unique(return_counts=True)
-        return rows, (expected[rows] / times).log()
+        rows = torch.multinomial(weights, count, True, generator=generator)
+        return rows, expected[rows].log()
     chances = expected.clamp(max=1)
     rows = (torch.rand(len(weights), generator=generator) < chances).nonzero().squeeze(1)
     return rows, chances[rows].log()
@@ -151,11 +156,16 @@ def test_many_negatives_approach_the_full_softmax(replacement):
         losses, found = [], []
         for _ in range(100):
             rows, log_expected = sample(weights, count, replacement, generator)
-            # The sample first, then all items; a sampled target is the row in the sample.
-            held = (rows == targets.unsqueeze(1)).long()
-            at = torch.where(held.any(1), held.argmax(1), len(rows) + targets)
+            # The sample first, then all items, which the targets are among.
+            rows = torch.cat([rows, torch.arange(40)])
             loss = sampled_softmax_loss(
-                users, torch.cat([items[rows], items]), at, SoftmaxConfig(), len(rows), log_expected
+                users,
+                items[rows],
+                targets + len(log_expected),
+                SoftmaxConfig(),
+                len(log_expected),
+                log_expected,
+                rows,
             )
             losses.append(loss.detach())
             found.append(gradients(loss, users)[0])
