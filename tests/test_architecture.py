@@ -32,6 +32,7 @@ SHARED_DATA = {"dropdrift.data.schema", "dropdrift.data.batch", "dropdrift.data.
 # What must start quickly or run beside torch-free tools.
 WITHOUT_TORCH = (
     "*/config.py",
+    "*/*/config.py",
     "launchers/main.py",
     "launchers/options.py",
     "launchers/doctor.py",

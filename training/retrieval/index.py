@@ -131,7 +131,9 @@ def sampled_users(towers: Towers, sequences: Sequences, options: IndexConfig) ->
     histories = Histories.of(sequences, drawn)
     size = options.batch_size
     parts = [
-        towers.users(histories.take(np.arange(first, min(first + size, len(drawn)))), 0, first)
+        towers.users(
+            histories.take(np.arange(first, min(first + size, len(drawn)))), options.seed, first
+        )
         for first in range(0, len(drawn), size)
     ]
     return np.concatenate(parts)
