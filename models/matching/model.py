@@ -14,6 +14,7 @@ from dropdrift.data.batch import SequenceBatch
 from dropdrift.data.config import SequenceConfig
 from dropdrift.data.schema import Schema
 from dropdrift.models.config import ModelConfig
+from dropdrift.models.matching.config import SASRecConfig
 from dropdrift.models.matching.items import ItemEmbedding, ItemTower, identities
 from dropdrift.models.matching.sasrec import SASRec
 from dropdrift.models.matching.softmax import full_softmax_loss, sampled_softmax_loss
@@ -32,7 +33,8 @@ class MatchingModel(nn.Module):
         device: where the tables are made; ``meta`` where they are sharded later.
 
     Raises:
-        ValueError: a field that the items have not, or options that contradict each other.
+        ValueError: a field that the items have not, or options that contradict each other or need
+            times that the data set has not.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class MatchingTowers(nn.Module):
         self, schema: Schema, config: ModelConfig, sequence: SequenceConfig, seed: int
     ) -> None:
         super().__init__()
-        _check(config, sequence)
+        _check(schema, config, sequence)
         # Of a data set of interactions the first field is the item's id.
         self.identifier = schema.field_names[0]
         item = config.item
@@ -119,23 +121,35 @@ class MatchingTowers(nn.Module):
         return loss, {name: part.detach() for name, part in losses.items()}
 
 
-def _check(config: ModelConfig, sequence: SequenceConfig) -> None:
-    """ValueError for options that contradict each other."""
+def _check(schema: Schema, config: ModelConfig, sequence: SequenceConfig) -> None:
+    """ValueError for options that contradict each other or the data set."""
     assert config.kind != "ranking"
     if sequence.negatives and config.softmax.label_smoothing:
         raise ValueError(
             f"model.softmax.label_smoothing is {config.softmax.label_smoothing}, which needs the "
             f"full softmax, but data.sequence.negatives is {sequence.negatives}"
         )
+    if config.kind == "sasrec":
+        _check_positions(config.sasrec, sequence)
+    elif not schema.has_time:
+        session = config.t2diff.session
+        for name, asked in (("split", session.split == "gap"), ("time_lag", session.time_lag)):
+            if asked:
+                raise ValueError(
+                    f"model.t2diff.session.{name} needs times, which data set {schema.name!r} has "
+                    "not: split sessions by count and switch time_lag off"
+                )
+
+
+def _check_positions(config: SASRecConfig, sequence: SequenceConfig) -> None:
+    """ValueError where a position is asked for that SASRec has not or never trains."""
     every_position = sequence.training == "every_position"
-    if config.kind != "sasrec":
-        return
     trained = sequence.stretch if every_position else sequence.window
     for name, positions in (("window", sequence.window), ("stretch", trained)):
-        if positions > config.sasrec.max_positions:
+        if positions > config.max_positions:
             raise ValueError(
                 f"data.sequence.{name} is {positions}, must be at most "
-                f"model.sasrec.max_positions, {config.sasrec.max_positions}"
+                f"model.sasrec.max_positions, {config.max_positions}"
             )
     if sequence.window > trained:
         raise ValueError(

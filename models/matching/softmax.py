@@ -18,8 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from dropdrift.models.matching.config import SoftmaxConfig
 
-# Scores of one chunk on a CPU, which should stay in its cache; measured at K = 3,706 and o = 64.
-CPU_CHUNK_BYTES = 8 << 20
+MEBIBYTE = 1 << 20
 
 
 def full_softmax_loss(
@@ -86,10 +85,7 @@ def _loss(
 ) -> Tensor:
     kind = users.device.type
     precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else users.dtype
-    chunk_bytes = config.memory_mb << 20
-    if kind == "cpu":
-        chunk_bytes = min(chunk_bytes, CPU_CHUNK_BYTES)
-    rows = max(1, chunk_bytes // (4 * max(negatives, 1)))
+    rows = max(1, config.memory_mb * MEBIBYTE // (4 * max(negatives, 1)))
     smoothing = 0.0 if sample is not None else config.label_smoothing
     with torch.autocast(kind, enabled=False):
         return _ChunkedSoftmax.apply(

@@ -166,6 +166,18 @@ def test_options_that_contradict_each_other(config, sequence, message):
         make_model(config, sequence)
 
 
+@pytest.mark.parametrize(
+    ("options", "name"), [({"split": "gap"}, "split"), ({"time_lag": True}, "time_lag")]
+)
+def test_what_needs_times_is_refused_without(options, name):
+    session = dataclasses.replace(CONFIG.t2diff.session, **options)
+    config = dataclasses.replace(CONFIG, t2diff=dataclasses.replace(CONFIG.t2diff, session=session))
+    make_model(config)
+    timeless = dataclasses.replace(SCHEMA, has_time=False)
+    with pytest.raises(ValueError, match=f"session.{name} needs times, which data set 'films' has"):
+        MatchingModel(timeless, config, SEQUENCE, 3, torch.device("cpu"))
+
+
 @pytest.mark.parametrize("config", [CONFIG, SASREC], ids=["t2diff", "sasrec"])
 @pytest.mark.parametrize("negatives", [0, 15])
 def test_it_learns_which_item_comes_next(config, negatives):

@@ -24,7 +24,8 @@ def chunk_of(request, monkeypatch):
     """Rows of a chunk, for a number of items."""
 
     def choose(items):
-        monkeypatch.setattr(softmax, "CPU_CHUNK_BYTES", 4 * items * request.param)
+        per_mebibyte = 4 * items * request.param // SoftmaxConfig().memory_mb
+        monkeypatch.setattr(softmax, "MEBIBYTE", per_mebibyte)
 
     return choose
 
