@@ -102,7 +102,7 @@ def explicit_plan(name: str, schema: Schema, config: TrainConfig, ranks: Ranks) 
         sharder=sharders()[0],
         local_size=world,
         world_size=world,
-        device_type="cpu",
+        device_type=ranks.device.type,
     )
     return ShardingPlan({"embedding.fields.collection": plan})
 

@@ -108,7 +108,7 @@ class RowwiseAdagrad:
 
     def __init__(self, tables: list[torch.nn.Parameter], lr: float) -> None:
         self.tables, self.lr = tables, lr
-        self.sums = [torch.zeros(len(table), 1) for table in tables]
+        self.sums = [table.new_zeros(len(table), 1) for table in tables]
 
     @torch.no_grad()
     def step(self) -> None:
@@ -163,15 +163,15 @@ def plain_tensors(sharded: DistributedModelParallel) -> dict[str, torch.Tensor]:
 def test_sharded_does_as_the_plain_module_with_optimizers_of_its_own(interactions_folder, case):
     data = interactions_folder
     schema, config = Schema.load(data), configuration(data, case)
-    plain = plain_model(schema, config)
-    before = {name: weight.clone() for name, weight in plain.state_dict().items()}
-    tables = [weight for name, weight in plain.named_parameters() if is_table(name)]
-    dense = [weight for name, weight in plain.named_parameters() if not is_table(name)]
-    own = (
-        OPTIMIZERS[config.optimizer.sparse](tables, lr=config.optimizer.sparse_learning_rate),
-        torch.optim.Adam(dense, lr=config.optimizer.learning_rate),
-    )
     with process_group(timeout=60) as ranks:
+        plain = plain_model(schema, config).to(ranks.device)
+        before = {name: weight.clone() for name, weight in plain.state_dict().items()}
+        tables = [weight for name, weight in plain.named_parameters() if is_table(name)]
+        dense = [weight for name, weight in plain.named_parameters() if not is_table(name)]
+        own = (
+            OPTIMIZERS[config.optimizer.sparse](tables, lr=config.optimizer.sparse_learning_rate),
+            torch.optim.Adam(dense, lr=config.optimizer.learning_rate),
+        )
         plan_name = "-".join(case.split("-")[3:])
         plan = explicit_plan(plan_name, schema, config, ranks) if plan_name else None
         sharded = build_model(schema, config, ranks, plan)
@@ -183,7 +183,7 @@ def test_sharded_does_as_the_plain_module_with_optimizers_of_its_own(interaction
             optimizers.set_learning_rates(step)
             parts = pipeline.progress(batches)
             plain.zero_grad()
-            loss, expected_parts = plain(next(same_batches))
+            loss, expected_parts = plain(next(same_batches).to(ranks.device))
             loss.backward()
             for optimizer in own:
                 optimizer.step()
@@ -207,10 +207,10 @@ def test_gradients_of_replicated_tables_are_those_of_plain_ones(interactions_fol
     """Which ``silence_expected_warnings`` takes for granted."""
     data = interactions_folder
     schema, config = Schema.load(data), configuration(data, "joint-sampled-adam")
-    plain = plain_model(schema, config)
     loader = SequenceLoader(data, "train", schema, config.data, training=True)
-    batch = next(loader.batches(Cursor()))
     with process_group(timeout=60) as ranks:
+        plain = plain_model(schema, config).to(ranks.device)
+        batch = next(loader.batches(Cursor())).to(ranks.device)
         sharded = build_model(schema, config, ranks)
         for model in (sharded, plain):
             model(batch)[0].backward()
