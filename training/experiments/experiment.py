@@ -13,7 +13,11 @@ from rich.text import Text
 from dropdrift.data.schema import Schema
 from dropdrift.training.config import TrainConfig
 from dropdrift.training.experiments.drift import Similarity, noise_schedule
-from dropdrift.training.experiments.matching import MatchingMeasures, validation_curve
+from dropdrift.training.experiments.matching import (
+    MatchingMeasures,
+    metric_title,
+    validation_curve,
+)
 from dropdrift.training.experiments.plan import Plan
 from dropdrift.training.experiments.pool import run_jobs
 from dropdrift.training.experiments.progress import ExperimentProgress
@@ -127,7 +131,7 @@ def _chosen_by(config: TrainConfig) -> str:
 
 def _curve_title(runs: Sequence[Run]) -> str:
     named = dict.fromkeys(_chosen_by(run.config) for run in runs if not run.baseline)
-    return " or ".join(named)
+    return " or ".join(map(metric_title, named))
 
 
 def _base_config(plan: Plan, runs: Sequence[Run]) -> TrainConfig:

@@ -89,6 +89,12 @@ class MatchingMeasures:
         }
 
 
+def metric_title(metric: str) -> str:
+    """``Recall@20`` of ``recall@20``."""
+    measure, _, k = metric.partition("@")
+    return f"{_SHOWN[measure]}@{k}"
+
+
 def gains(measure: str, k: int, ranks: NDArray[np.int64]) -> NDArray[np.float64]:
     """What each row adds to the mean that a metric is, [R]: see ``training.matching.metrics``."""
     exact = ranks.astype(np.float64)

@@ -116,8 +116,8 @@ def schedule_figure(summary: Summary) -> Figure | None:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 5), layout="constrained")
         noise, left = figure.subplots(2, 1, sharex=True)
-        for index, (name, schedule) in enumerate(summary.schedules.items()):
-            style = {"color": colour(index), "linestyle": LINES[index % len(LINES)]}
+        for order, (name, schedule) in enumerate(summary.schedules.items()):
+            style = {"color": _colour(summary, name), "linestyle": LINES[order % len(LINES)]}
             steps = range(1, len(schedule) + 1)
             remaining = accumulate((math.sqrt(1 - beta) for beta in schedule), operator.mul)
             noise.plot(steps, schedule, label=name, **style)
@@ -131,7 +131,7 @@ def schedule_figure(summary: Summary) -> Figure | None:
 def similarity_figure(summary: Summary) -> Figure | None:
     """Cosine similarity of z_0 and its estimate over the reverse process; None without any.
 
-    A line is the mean over seeds of the median over users, a band that of the quartiles.
+    Thick with markers is the mean over seeds of the median over users, thin that of the quartiles.
     """
     found = {
         name: [outcome.similarity for outcome in outcomes if outcome.similarity]
@@ -150,8 +150,18 @@ def similarity_figure(summary: Summary) -> Figure | None:
                 for rows in zip(*((s.low, s.median, s.high) for s in seeds), strict=True)
             )
             done = range(1, len(median) + 1)
-            axes.fill_between(done, low, high, color=colour(index), alpha=0.15, linewidth=0)
-            axes.plot(done, median, label=name, color=colour(index), linestyle=line_style(index))
+            own: dict[str, Any] = {"color": colour(index), "linestyle": line_style(index)}
+            for quartile in (low, high):
+                axes.plot(done, quartile, linewidth=0.8, alpha=0.6, **own)
+            axes.plot(
+                done,
+                median,
+                label=name,
+                marker=marker(index),
+                markevery=max(1, len(median) // 6),
+                markersize=4,
+                **own,
+            )
         axes.set(xlabel="Steps of the reverse process", ylabel="Cosine similarity to the drift")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         add_legend(figure, axes)
@@ -177,7 +187,9 @@ def _draw_seeds(axes: Any, index: int, values: Sequence[float], own: str) -> Non
 
 
 def _colour(summary: Summary, name: str) -> str:
-    return colour(list(summary.rows).index(name))
+    """The variant's own, the same in all figures; one that was not run has a free one."""
+    names = [*summary.rows, *(row for row in summary.schedules if row not in summary.rows)]
+    return colour(names.index(name))
 
 
 def _has_curve(outcomes: Sequence[Outcome]) -> bool:

@@ -108,7 +108,9 @@ def _diffusion_section(summary: Summary) -> Iterator[str]:
         yield "<h2>Diffusion</h2>"
     if similarity:
         text = "How near the estimate of the drift from a user's newest item to the next one comes "
-        caption = f"{text}over the reverse process: median and quartiles over users of the test "
+        caption = (
+            f"{text}over the reverse process: median (thick) and quartiles over users of the test "
+        )
         yield to_figure(to_svg(similarity), f"{caption}part, averaged over seeds.")
     if schedules:
         caption = "The noise of each diffusion step, and what share of the drift it leaves."

@@ -5,27 +5,41 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 from scipy import stats
 
+from dropdrift.training.experiments.drift import Similarity
 from dropdrift.training.experiments.matching import MatchingMeasures, gains
 from dropdrift.training.experiments.plan import Plan
-from dropdrift.training.experiments.plots import curves_figure, difference_figure, metric_figure
+from dropdrift.training.experiments.plots import (
+    curves_figure,
+    difference_figure,
+    metric_figure,
+    schedule_figure,
+    similarity_figure,
+)
 from dropdrift.training.experiments.report import grids, write_reports
 from dropdrift.training.experiments.statistics import bootstrap_intervals
 from dropdrift.training.experiments.summary import Outcome, Summary, summarise
 from dropdrift.training.experiments.tables import difference_grids, failure_lines, main_grid
 from dropdrift.training.figures import to_svg
+from dropdrift.training.matching.metrics import matching_metrics
+from dropdrift.training.matching.result import MatchingResult, ranks_path
+from dropdrift.training.matching.result import Variant as Scored
 from dropdrift.training.provenance import provenance
 from dropdrift.training.terminal import print_grid
 
 Outcomes = dict[str, list[Outcome]]
+WriteResult = Callable[..., object]
 
 
 def test_gains_are_the_metrics_of_each_row() -> None:
@@ -186,3 +200,67 @@ def test_curves_show_seeds_and_their_mean(summary: Summary) -> None:
     lines = figure.axes[0].get_lines()
     assert len(lines) == 3 * (3 + 1)
     assert figure.axes[0].get_ylabel() == "recall@20, validation part"
+
+
+def test_weights_of_transition_counts_are_rows_and_noise_seeds_are_averaged(
+    plan: Plan, tmp_path: Path, write_result: WriteResult
+) -> None:
+    path = tmp_path / "evaluation-test.json"
+    write_result(path, "none", 1, 0.5)
+    result, table = MatchingResult.load(path), pq.read_table(ranks_path(path))
+    scored, tables = [], []
+    for weight, noise_seed, divisor in ((0.0, 0, 1), (0.0, 1, 2), (0.5, 0, 3)):
+        unseen = table["rank_unseen"].to_numpy() // divisor + 1
+        columns = {
+            "rank_unseen": unseen,
+            "rank_all": unseen + 1,
+            "transition_weight": np.full(len(unseen), weight),
+            "noise_seed": np.full(len(unseen), noise_seed),
+        }
+        tables.append(pa.table({"user": table["user"], "item": table["item"], **columns}))
+        metrics = (matching_metrics(unseen), matching_metrics(unseen + 1))
+        scored.append(Scored(weight, noise_seed, *metrics))
+    replace(result, variants=tuple(scored), ranks=pa.concat_tables(tables)).save(path)
+
+    measures = MatchingMeasures(plan)
+    numbers, users = measures.numbers(path), measures.users(path)
+    assert list(numbers) == [0.0, 0.5]
+    first, second = (part.among_unseen.recall[4] for part in scored[:2])
+    assert numbers[0.0]["recall@20"] == pytest.approx((first + second) / 2)
+    for weight, found in users.items():
+        means = dict(zip(plan.metrics, found.values.mean(axis=0), strict=True))
+        assert means == pytest.approx(numbers[weight])
+
+
+def test_a_metric_that_was_not_measured(
+    plan: Plan, tmp_path: Path, write_result: WriteResult
+) -> None:
+    write_result(tmp_path / "evaluation-test.json", "none", 1, 0.5)
+    measures = MatchingMeasures(replace(plan, metrics=("recall@7",), published={}))
+    with pytest.raises(ValueError, match=r"evaluation-test\.json has no recall@7"):
+        measures.numbers(tmp_path / "evaluation-test.json")
+
+
+def test_figures_of_the_diffusion(summary: Summary) -> None:
+    assert similarity_figure(summary) is None
+    assert schedule_figure(summary) is None
+    similar = Similarity((3, 2, 1), (-0.1, 0.0, 0.1), (0.2, 0.3, 0.4), (0.5, 0.6, 0.7), 40)
+    rows = dict(summary.rows)
+    rows["t2diff"] = tuple(replace(outcome, similarity=similar) for outcome in rows["t2diff"])
+    shown = replace(summary, rows=rows, schedules={"t2diff": (0.1, 0.2, 0.9)})
+    nearness = similarity_figure(shown)
+    assert nearness is not None
+    assert np.asarray(nearness.axes[0].get_lines()[2].get_ydata()) == pytest.approx([0.2, 0.3, 0.4])
+    schedule = schedule_figure(shown)
+    assert schedule is not None
+    left = np.asarray(schedule.axes[1].get_lines()[0].get_ydata())
+    assert left == pytest.approx(np.sqrt([0.9, 0.9 * 0.8, 0.9 * 0.8 * 0.1]))
+
+
+def test_similarity_is_read_as_it_was_written(tmp_path: Path) -> None:
+    similar = Similarity((2, 1), (-0.1, 0.0), (0.2, 0.3), (0.5, 0.6), 40)
+    similar.save(tmp_path / "similarity-test.json")
+    assert Similarity.load(tmp_path / "similarity-test.json") == similar
+    (tmp_path / "broken.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"broken\.json is damaged"):
+        Similarity.load(tmp_path / "broken.json")
