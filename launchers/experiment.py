@@ -29,7 +29,7 @@ class ExperimentOptions:
     """What to compare, and on what.
 
     Attributes:
-        plan: Name of a plan that comes with Dropdrift, or a YAML file: see the list below.
+        plan: Name of a plan that comes with Dropdrift (listed above), or a YAML file.
         data: Folder made by 'dropdrift prepare'.
         out: Folder for runs and reports; what is complete in it is not run again, what was stopped
             goes on.
