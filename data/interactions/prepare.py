@@ -28,6 +28,8 @@ from dropdrift.data.interactions.layout import (
     ITEM_COLUMN,
     ITEM_FIELD,
     ITEMS_FILE,
+    REQUEST_ITEMS,
+    REQUEST_USER,
     SEQUENCE_COLUMN,
     TIMES_COLUMN,
     TITLE_COLUMN,
@@ -41,12 +43,13 @@ from dropdrift.data.interactions.statistics import sequence_statistics
 from dropdrift.data.preparing.checks import unfitted_schema
 from dropdrift.data.preparing.fitting import Fitter
 from dropdrift.data.preparing.new_folder import new_data_folder
-from dropdrift.data.preparing.prepare import QUARANTINE_FILE, STATISTICS_VERSION
+from dropdrift.data.preparing.prepare import EXAMPLE_FILE, QUARANTINE_FILE, STATISTICS_VERSION
 from dropdrift.data.preparing.progress import RowProgress
 from dropdrift.data.preparing.statistics import STATISTICS_FILE, field_summary
 from dropdrift.data.quarantine import BadRowMode, BadRows
 from dropdrift.data.schema import Schema
 
+EXAMPLE_USERS = 100
 # Lists are found by 32-bit offsets.
 MAX_INTERACTIONS = 2**31 - 1
 _ROW_GROUP_ROWS = 65_536
@@ -100,6 +103,7 @@ def prepare_interactions(
         side = read_side_items(source.items(aside), item_ids, spec, aside)
         schema, item_statistics = _write_items(item_ids, side, spec, folder)
         _write_users(user_ids, sequences, folder)
+        _write_example(user_ids, item_ids, sequences, folder)
         statistics = {
             "name": spec.name,
             "kind": schema.kind,
@@ -151,6 +155,20 @@ def _write_users(user_ids: pa.Array, sequences: OrderedInteractions, folder: Pat
         name: pa.ListArray.from_arrays(offsets, pa.array(values)) for name, values in lists.items()
     }
     _write(pa.table(columns), folder / USERS_FILE)
+
+
+def _write_example(
+    user_ids: pa.Array, item_ids: pa.Array, sequences: OrderedInteractions, folder: Path
+) -> None:
+    """The first users with their whole histories, as 'dropdrift retrieve' takes requests."""
+    users = min(len(user_ids), EXAMPLE_USERS)
+    offsets = sequences.offsets[: users + 1]
+    items = item_ids.take(pa.array(sequences.items[: offsets[-1]])).cast(pa.string())
+    columns = {
+        REQUEST_USER: user_ids.slice(0, users).cast(pa.string()),
+        REQUEST_ITEMS: pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), items),
+    }
+    _write(pa.table(columns), folder / EXAMPLE_FILE)
 
 
 def _write(table: pa.Table, path: Path) -> None:

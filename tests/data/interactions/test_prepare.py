@@ -140,6 +140,12 @@ def test_sequences_are_in_time_order_with_ties_as_in_the_file(tmp_path: Path) ->
     assert data.users.loc["u", "times"].tolist() == [10, 20, 30, 30, 30]
 
 
+def test_the_example_holds_requests_of_the_first_users(tmp_path: Path) -> None:
+    data = prepared(Listed(), tmp_path / "out")
+    requests = pq.read_table(tmp_path / "out" / "example.parquet").to_pydict()
+    assert dict(zip(requests["user"], requests["items"], strict=True)) == sequences(data)
+
+
 @given(
     rows=st.lists(
         st.tuples(st.integers(0, 4), st.integers(0, 6), st.integers(-3, 3)),
