@@ -8,7 +8,7 @@
     quarantine.jsonl         rows that were set aside, if any
     items.parquet            the catalogue: row i is item i
     users.parquet            one row a user, with the whole sequence
-    example.parquet          the first users' raw ids and raw items: requests for 'dropdrift retrieve'
+    example.parquet          the first users and their items: requests for 'dropdrift retrieve'
 
 ``items.parquet`` holds the raw id, the title (null: none) and a column of ids for each field, int32
 (null: missing) or list<int32>. ``users.parquet`` holds the raw id and three lists as long as the
