@@ -7,6 +7,7 @@ the device that it fills: a CPU and a GPU draw different numbers from the same k
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterator
 
@@ -38,6 +39,12 @@ class RowNoise:
         self.key = f"{seed}/{step}"
         self.first_row = first_row
         self.device = device or torch.device("cpu")
+
+    def after(self, rows: int) -> RowNoise:
+        """That of the rows that begin ``rows`` later."""
+        noise = copy.copy(self)
+        noise.first_row += rows
+        return noise
 
     def normal(self, rows: int, *shape: int, purpose: str) -> Tensor:
         """Standard normal numbers, float32 [rows, *shape]; other numbers for another purpose."""

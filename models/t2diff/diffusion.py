@@ -6,7 +6,7 @@ d width, T steps, K visited steps of the reverse process.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import torch
@@ -19,6 +19,10 @@ from dropdrift.models.t2diff.schedule import (
     reverse_coefficients,
     visited_steps,
 )
+
+# z_0_hat [R, m, d] from z_t, the step t (int64 [R], the same for all rows) and whatever else an
+# estimator has made of the condition, once for all steps.
+ServingStep = Callable[..., Tensor]
 
 
 class Estimator(Protocol):

@@ -17,7 +17,7 @@ from dropdrift.data.batch import SequenceBatch
 from dropdrift.models.matching.noise import RowNoise
 from dropdrift.models.matching.windows import windows
 from dropdrift.models.t2diff.config import DiffusionConfig, T2DiffConfig
-from dropdrift.models.t2diff.diffusion import Diffusion
+from dropdrift.models.t2diff.diffusion import Diffusion, Estimator, ServingStep
 from dropdrift.models.t2diff.unet import UNet
 from dropdrift.models.t2diff.window_mlp import WindowMLP
 
@@ -53,6 +53,7 @@ class NextItem(nn.Module):
         self.kind = config.next_item
         self.config = config.diffusion
         self.seed = seed
+        self._compiled: dict[str, ServingStep] | None = None
         if self.kind == "constant":
             self.constant = nn.Parameter(torch.zeros(width))
         if self.kind in ESTIMATED:
@@ -116,10 +117,32 @@ class NextItem(nn.Module):
             x_hat = self._unestimated(sequence[:, -1:])
             return None if x_hat is None else x_hat[:, 0]
         items, there = self._newest_window(sequence, present)
-        sample = items
-        for estimate in self._reverse(items, there, noise):
-            sample = estimate
+        # On a CPU the reverse process ends for a few rows, in its cache, before others begin.
+        size = self.estimator.serving_rows if items.device.type == "cpu" else max(1, len(items))
+        parts = [
+            self._sample(items[first : first + size], there[first : first + size], noise, first)
+            for first in range(0, len(items), size)
+        ]
+        return torch.cat(parts) if parts else items[:, 0]
+
+    @torch.no_grad()
+    def reference(self, sequence: Tensor, present: Tensor, noise: RowNoise) -> Tensor:
+        """What ``serve`` returns of an estimated x_hat, by the estimator as it is trained.
+
+        All rows at once, nothing kept from step to step and nothing compiled: what the quicker way
+        is held against.
+        """
+        items, there = self._newest_window(sequence, present)
+        sample = _last(self._reverse(self.estimator, items, there, noise))
         return self._utilise(sample, items) * there[:, -1:]
+
+    def compile_serving(self) -> None:
+        """Have torch compile the step of the reverse process when ``serve`` first takes it.
+
+        On a GPU the step becomes a CUDA graph. A step compiles in seconds, the loop over all of
+        them would take minutes and be no quicker.
+        """
+        self._compiled = {}
 
     @torch.no_grad()
     def trajectory(
@@ -135,7 +158,8 @@ class NextItem(nn.Module):
                 f"model.t2diff.next_item is {self.kind}, which has no reverse process to look at"
             )
         items, there = self._newest_window(sequence, present)
-        estimates = torch.stack([z[:, -1].clone() for z in self._reverse(items, there, noise)])
+        course = self._reverse(self.estimator, items, there, noise)
+        estimates = torch.stack([z[:, -1].clone() for z in course])
         return Trajectory(self.diffusion.visited, estimates, self._clean(items, target)[:, -1])
 
     def _unestimated(self, sequence: Tensor) -> Tensor | None:
@@ -201,15 +225,38 @@ class NextItem(nn.Module):
         sequence = sequence * present.unsqueeze(2)
         return windows(sequence, length, True)[:, 0], windows(present, length, True)[:, 0]
 
-    def _reverse(self, items: Tensor, there: Tensor, noise: RowNoise) -> Iterator[Tensor]:
+    def _sample(self, items: Tensor, there: Tensor, noise: RowNoise, first: int) -> Tensor:
+        """x_hat [R, d] of the rows that begin at ``first``."""
+        plain, condition = self.estimator.serving(items, there)
+        take_step = self._maybe_compiled(plain, items.device)
+
+        def estimator(noisy: Tensor, step: Tensor, items: Tensor, present: Tensor) -> Tensor:
+            del items, present  # they are in the condition
+            return take_step(noisy, step, *condition)
+
+        sample = _last(self._reverse(estimator, items, there, noise.after(first)))
+        return self._utilise(sample, items) * there[:, -1:]
+
+    def _maybe_compiled(self, step: ServingStep, device: torch.device) -> ServingStep:
+        if self._compiled is None:
+            return step
+        if step.__name__ not in self._compiled:
+            mode = "reduce-overhead" if device.type == "cuda" else "default"
+            self._compiled[step.__name__] = torch.compile(step, mode=mode)
+        return self._compiled[step.__name__]
+
+    def _reverse(
+        self, estimator: Estimator, items: Tensor, there: Tensor, noise: RowNoise
+    ) -> Iterator[Tensor]:
         """The estimates z_0_hat of the reverse process (one, from zeros, for ``regression``)."""
         rows, shape = items.shape[0], (self.estimator.entries, items.shape[2])
         if self.kind == "regression":
-            yield self._from_step_last(items.new_zeros(rows, *shape), items, there)
+            last = torch.full((rows,), self.config.steps, device=items.device)
+            yield estimator(items.new_zeros(rows, *shape), last, items, there)
             return
         start = noise.normal(rows, *shape, purpose="start").to(items.dtype)
         fresh = self._step_noise(rows, shape, noise, items.dtype)
-        yield from self.diffusion.reverse_trajectory(self.estimator, start, items, there, fresh)
+        yield from self.diffusion.reverse_trajectory(estimator, start, items, there, fresh)
 
     def _step_noise(
         self, rows: int, shape: tuple[int, ...], noise: RowNoise, dtype: torch.dtype
@@ -220,6 +267,14 @@ class NextItem(nn.Module):
                 yield noise.normal(rows, *shape, purpose=f"reverse {index}").to(dtype)
             else:
                 yield None
+
+
+def _last(course: Iterator[Tensor]) -> Tensor:
+    """The last of them, none of the others being kept."""
+    sample = next(course)
+    for estimate in course:
+        sample = estimate
+    return sample
 
 
 def make_estimator(config: DiffusionConfig, width: int) -> UNet | WindowMLP:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dropdrift.models.t2diff.diffusion import ServingStep
 from dropdrift.models.t2diff.step_embedding import step_waves
 
 WAVES = 16
@@ -28,6 +29,7 @@ class WindowMLP(nn.Module):
     """
 
     entries = 1
+    serving_rows = 512
 
     def __init__(self, width: int, window: int, hidden_width: int) -> None:
         super().__init__()
@@ -42,7 +44,22 @@ class WindowMLP(nn.Module):
     def forward(self, noisy: Tensor, step: Tensor, items: Tensor, present: Tensor) -> Tensor:
         """z_0_hat [R, 1, d]; see ``Estimator``. Items that are zero tell all of ``present``."""
         del present
-        hidden = self.noisy(noisy[:, -1]) + self.items(items.flatten(1))
+        return self._estimate(noisy, step, self.items(items.flatten(1)))
+
+    def serving(self, items: Tensor, present: Tensor) -> tuple[ServingStep, tuple[Tensor, ...]]:
+        """A step of the reverse process, and the items' part of its hidden units [R, h].
+
+        That part is nearly all of the work and the same at every step.
+        """
+        del present
+        return self.step_of_encoded, (self.items(items.flatten(1)),)
+
+    def step_of_encoded(self, noisy: Tensor, step: Tensor, encoded: Tensor) -> Tensor:
+        """``forward`` from what the items come to [R, h], for rows that are all at one step."""
+        return self._estimate(noisy, step[:1], encoded)
+
+    def _estimate(self, noisy: Tensor, step: Tensor, encoded: Tensor) -> Tensor:
+        hidden = self.noisy(noisy[:, -1]) + encoded
         hidden = self.block(hidden, step_waves(step, WAVES).to(hidden.dtype))
         return self.output(F.silu(self.norm(hidden))).unsqueeze(1)
 

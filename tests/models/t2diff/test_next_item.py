@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 
 import pytest
 import torch
@@ -223,6 +224,31 @@ def test_a_rank_without_targets_takes_part_with_zero_gradients():
     assert not x_hat.any()
     loss.backward()
     assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
+
+
+@pytest.mark.parametrize("estimator", ["unet", "mlp"])
+@pytest.mark.parametrize("kind", ["diffusion", "regression"])
+@pytest.mark.parametrize("size", [1, 16, 23, 100])
+def test_serving_a_few_rows_at_a_time_is_the_reference(kind, estimator, size):
+    model = make(kind, estimator=estimator)
+    model.estimator.serving_rows = size
+    sequence, present, *_ = (tensor.repeat_interleave(10, 0) for tensor in inputs())
+    served = model.serve(sequence, present, RowNoise(3, 0, 5))
+    expected = model.reference(sequence, present, RowNoise(3, 0, 5))
+    torch.testing.assert_close(served, expected, rtol=1e-4, atol=1e-5)
+    assert model.serve(sequence[:0], present[:0], RowNoise(3, 0, 5)).shape == (0, WIDTH)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for a CPU with g++")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.timeout(200)
+def test_a_compiled_step_is_the_reference():
+    model = make(estimator="mlp")
+    model.compile_serving()
+    sequence, present, *_ = inputs()
+    served = model.serve(sequence, present, RowNoise(3, 0, 0))
+    expected = model.reference(sequence, present, RowNoise(3, 0, 0))
+    torch.testing.assert_close(served, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_trajectory_has_an_estimate_for_every_step_and_the_true_drift():

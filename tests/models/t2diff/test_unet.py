@@ -65,6 +65,38 @@ def test_unet_is_its_plain_reference(window, levels):
     torch.testing.assert_close(ours, reference(unet, *arguments))
 
 
+@pytest.mark.parametrize(
+    ("window", "levels"), [(50, 4), (8, 4), (9, 4), (15, 4), (4, 3), (1, 1), (2, 2), (7, 1)]
+)
+def test_the_layout_by_position_gives_the_same_numbers(window, levels):
+    unet = make(3, window, levels)
+    noisy, _, items, present = inputs(21, window, 3)
+    step = torch.full((21,), 7)
+    with torch.no_grad():
+        take, condition = unet.serving(items, present)
+        assert take == unet.step_by_position
+        expected = unet(noisy, step, items, present)
+        torch.testing.assert_close(take(noisy, step, *condition), expected, rtol=1e-4, atol=1e-4)
+        few, _ = unet.serving(items[:3], present[:3])
+        assert few == unet.forward
+        with torch.autocast("cpu", torch.bfloat16):
+            assert unet.serving(items, present)[0] == unet.forward
+
+
+def test_the_mlp_reads_the_items_once_for_all_steps():
+    torch.manual_seed(0)
+    mlp = WindowMLP(3, 8, 16)
+    for parameter in mlp.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    noisy, _, items, present = inputs(5, 8, 3, entries=1)
+    with torch.no_grad():
+        take, condition = mlp.serving(items, present)
+        for t in (1, 7):
+            step = torch.full((5,), t)
+            expected = mlp(noisy, step, items, present)
+            torch.testing.assert_close(take(noisy, step, *condition), expected)
+
+
 def test_published_sizes():
     unet = UNet(4, 50, 4)
     assert [c.weight.out_features for c in unet.down] == [4, 8, 16, 32]
