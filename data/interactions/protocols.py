@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from dropdrift.data.config import SequenceConfig
 from dropdrift.data.interactions.sequences import Sequences
+from dropdrift.data.ragged import end_to_end
 from dropdrift.data.synthetic.counter import integers, keys, stream_key
 
 PARTS = ("train", "validation", "test")
@@ -92,10 +93,9 @@ def training_users(sequences: Sequences, config: SequenceConfig) -> TrainingUser
 def training_sequences(sequences: Sequences, config: SequenceConfig) -> Sequences:
     """The interactions that may be trained on, for what is counted rather than learned."""
     chosen = training_users(sequences, config)
-    offsets, items = sequences.take(chosen.starts, chosen.stops)
-    places = np.repeat(chosen.starts - offsets[:-1], np.diff(offsets)) + np.arange(len(items))
+    offsets, positions = end_to_end(chosen.starts, chosen.stops)
     raw = sequences.users.take(chosen.users)
-    return Sequences(raw, offsets, items, sequences.times[places])
+    return Sequences(raw, offsets, sequences.items[positions], sequences.times[positions])
 
 
 def evaluation_targets(sequences: Sequences, part: str, config: SequenceConfig) -> Targets:

@@ -23,6 +23,7 @@ from dropdrift.data.interactions.layout import (
     USERS_FILE,
 )
 from dropdrift.data.parquet_file import reading_parquet
+from dropdrift.data.ragged import end_to_end
 from dropdrift.data.schema import Schema
 
 ADVICE = "run 'dropdrift prepare' again"
@@ -94,10 +95,8 @@ class Sequences:
         Returns:
             offsets int64 [R + 1] and items int32.
         """
-        lengths = stops - starts
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        moved = np.repeat(starts - offsets[:-1], lengths)
-        return offsets, self.items[moved + np.arange(len(moved))]
+        offsets, positions = end_to_end(starts, stops)
+        return offsets, self.items[positions]
 
     def _reordered(self, places: NDArray[np.int64], path: Path) -> Sequences:
         """The same users, their interactions taken at ``places`` [N] within each user."""

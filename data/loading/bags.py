@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dropdrift.data.ragged import end_to_end
+
 
 @dataclass(frozen=True, eq=False)
 class Bags:
@@ -44,11 +46,8 @@ class Bags:
 
     def take(self, rows: NDArray[np.int64]) -> Bags:
         """The rows at the positions ``rows``, in that order."""
-        lengths = self.offsets[rows + 1] - self.offsets[rows]
-        taken = Bags.from_lengths(lengths, self.values)
-        # Position of every id: its place in the result, moved by how far its row moves.
-        moved = np.repeat(self.offsets[rows] - taken.offsets[:-1], lengths)
-        return Bags(taken.offsets, self.values[moved + np.arange(len(moved))])
+        offsets, positions = end_to_end(self.offsets[rows], self.offsets[rows + 1])
+        return Bags(offsets, self.values[positions])
 
     @staticmethod
     def concatenate(parts: Sequence[Bags]) -> Bags:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dropdrift.data.ragged import end_to_end
 from dropdrift.training.matching.config import TransitionConfig
 
 Integers = NDArray[np.integer[Any]]
@@ -86,10 +87,8 @@ class Transitions:
         """
         catalogue = len(self.popularity)
         row, item, weight = _newest(histories, config)
-        starts, lengths = self.offsets[item], np.diff(self.offsets)[item]
-        ends = np.cumsum(lengths)
-        places = np.arange(ends[-1] if len(ends) else 0)
-        places += np.repeat(starts - (ends - lengths), lengths)
+        offsets, places = end_to_end(self.offsets[item], self.offsets[item + 1])
+        lengths = np.diff(offsets)
         cells = np.repeat(row * catalogue, lengths) + self.followers[places]
         added = np.repeat(weight, lengths) * self.counts[places]
         sums = np.bincount(cells, weights=added, minlength=len(histories) * catalogue)

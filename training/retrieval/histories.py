@@ -14,6 +14,7 @@ from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from dropdrift.data.batch import SequenceBatch
 from dropdrift.data.interactions.sequences import Sequences
+from dropdrift.data.ragged import end_to_end
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,15 @@ class Histories:
     def of(sequences: Sequences, users: NDArray[np.int64]) -> Histories:
         """The whole histories of the users at ``users`` [R]; an empty one where that is -1."""
         lengths = np.where(users < 0, 0, sequences.lengths[users])
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        positions = _positions(np.where(users < 0, 0, sequences.offsets[users]), offsets)
+        starts = np.where(users < 0, 0, sequences.offsets[users])
+        offsets, positions = end_to_end(starts, starts + lengths)
         return Histories(
             offsets, sequences.items[positions].astype(np.int64), sequences.times[positions]
         )
 
     def take(self, users: NDArray[np.int64]) -> Histories:
         """The histories at the positions ``users``."""
-        offsets = np.concatenate([[0], np.cumsum(self.lengths[users])])
-        positions = _positions(self.offsets[users], offsets)
+        offsets, positions = end_to_end(self.offsets[users], self.offsets[users + 1])
         return Histories(offsets, self.rows[positions], self.times[positions])
 
     def where(self, kept: NDArray[np.bool_]) -> Histories:
@@ -97,10 +97,3 @@ class Histories:
             step=0,
             size=len(self),
         )
-
-
-def _positions(starts: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Positions in the source of stretches that begin at ``starts`` [R] and are laid end to end."""
-    moved = np.repeat(starts - offsets[:-1], np.diff(offsets))
-    positions: NDArray[np.int64] = moved + np.arange(len(moved))
-    return positions

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropdrift.data.interactions.sequences import Sequences
+from dropdrift.data.ragged import end_to_end
 from dropdrift.training.matching.config import TransitionConfig
 from dropdrift.training.matching.transitions import Transitions
 from dropdrift.training.retrieval.search import Rows
@@ -58,12 +59,10 @@ class TransitionPrior:
         The sums are without the share of the items' popularity.
         """
         newest = history[::-1][: self.config.history]
-        offsets = self.transitions.offsets
-        stretches = [np.arange(offsets[item], offsets[item + 1]) for item in newest.tolist()]
-        places = np.concatenate([*stretches, np.zeros(0, dtype=np.int64)])
-        weights = np.repeat(
-            self.config.recency ** np.arange(len(newest)), [len(part) for part in stretches]
+        offsets, places = end_to_end(
+            self.transitions.offsets[newest], self.transitions.offsets[newest + 1]
         )
+        weights = np.repeat(self.config.recency ** np.arange(len(newest)), np.diff(offsets))
         found, at = np.unique(self.transitions.followers[places], return_inverse=True)
         sums = np.bincount(at, weights=weights * self.transitions.counts[places])
         return found.astype(np.int64), sums.astype(np.float64, copy=False)
