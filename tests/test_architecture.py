@@ -38,6 +38,8 @@ WITHOUT_TORCH = (
     "launchers/doctor.py",
     "launchers/prepare.py",
     "launchers/prepare_matching.py",
+    "data/counter.py",
+    "data/ragged.py",
     "data/schema.py",
     "data/source.py",
     "data/preparing/*.py",

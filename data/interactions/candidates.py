@@ -35,7 +35,13 @@ class Chosen:
 
 
 class Candidates(Protocol):
-    """Chooses the catalogue of each batch."""
+    """Chooses the catalogue of each batch.
+
+    Attributes:
+        rows: of every batch's catalogue, K.
+    """
+
+    rows: int
 
     def choose(self, *arrays: NDArray[np.int64], step: int) -> Chosen:
         """The catalogue of a batch with the items in ``arrays`` (-1: none)."""
@@ -45,6 +51,7 @@ class AllItems:
     """The whole catalogue, made once: the full softmax."""
 
     def __init__(self, catalogue: Catalogue) -> None:
+        self.rows = len(catalogue)
         self._features = catalogue.features()
         self._log_expected = torch.zeros(len(catalogue))
 
@@ -82,7 +89,7 @@ class SampledItems:
             expected = np.log(sampled) + np.log(counts) - np.log(self._ends[-1])
         self._log_expected = expected.astype(np.float32)
         self._sampled = sampled
-        self._rows = sampled + min(places, len(catalogue))
+        self.rows = sampled + min(places, len(catalogue))
         self._seed = seed
 
     def choose(self, *arrays: NDArray[np.int64], step: int) -> Chosen:
@@ -93,11 +100,11 @@ class SampledItems:
         negatives = np.searchsorted(self._ends, drawn, side="right")
         own = np.unique(np.concatenate([array[array >= 0] for array in arrays]))
         items = np.concatenate([negatives, own])
-        assert len(items) <= self._rows
-        log_expected = np.zeros(self._rows, dtype=np.float32)
+        assert len(items) <= self.rows
+        log_expected = np.zeros(self.rows, dtype=np.float32)
         log_expected[: len(items)] = self._log_expected[items]
         return Chosen(
-            self._catalogue.features(items, fill=self._rows),
+            self._catalogue.features(items, fill=self.rows),
             tuple(_rows(array, own, self._sampled) for array in arrays),
             self._sampled,
             torch.from_numpy(log_expected),

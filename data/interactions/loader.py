@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dropdrift.data.batch import SequenceBatch
 from dropdrift.data.config import DataConfig
+from dropdrift.data.counter import keys, stream_key
 from dropdrift.data.interactions.candidates import AllItems, Candidates, SampledItems
 from dropdrift.data.interactions.catalogue import Catalogue
 from dropdrift.data.interactions.layout import USERS_FILE
@@ -31,7 +32,6 @@ from dropdrift.data.interactions.sequences import Flat, Sequences, check_kind
 from dropdrift.data.interactions.training_rows import Rows, TrainingRows, training_rows
 from dropdrift.data.loading.loader import Cursor
 from dropdrift.data.schema import Schema
-from dropdrift.data.synthetic.counter import keys, stream_key
 
 Ints = NDArray[np.int64]
 
@@ -134,6 +134,11 @@ class SequenceLoader:
                 yield self._evaluation_batch(batch, step)
             else:
                 yield self._training_batch(self._training, cursor.epoch, batch, step)
+
+    @property
+    def catalogue_rows(self) -> int:
+        """Rows of every batch's catalogue, K."""
+        return self._candidates.rows
 
     @property
     def evaluated(self) -> Targets:

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropdrift.data.config import SequenceConfig
+from dropdrift.data.counter import integers, keys, stream_key
 from dropdrift.data.interactions.sequences import Sequences
 from dropdrift.data.ragged import end_to_end
-from dropdrift.data.synthetic.counter import integers, keys, stream_key
 
 PARTS = ("train", "validation", "test")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dropdrift.data.synthetic.counter import Keys, keys
+from dropdrift.data.counter import Keys, keys
 
 # With fewer, permutations of 5 and 6 entries are not all equally likely (chi-square).
 _ROUNDS = 16

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropdrift.data.config import SequenceConfig
+from dropdrift.data.counter import integers, keys, stream_key
 from dropdrift.data.interactions.protocols import TrainingUsers
 from dropdrift.data.interactions.random_order import permuted
-from dropdrift.data.synthetic.counter import integers, keys, stream_key
 
 Ints = NDArray[np.int64]
 

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from dropdrift.data.synthetic.counter import Floats, Ints
+from dropdrift.data.counter import Floats, Ints
 from dropdrift.data.synthetic.lists import LikedSongs
 from dropdrift.data.synthetic.views import Cluster, Known, Level, Number, Score, View
 from dropdrift.data.synthetic.world import (

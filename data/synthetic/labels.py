@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dropdrift.data.synthetic import counter
+from dropdrift.data import counter
 from dropdrift.data.synthetic.world import MOOD, NEED, STYLE, TASTE, Impressions, World
 
 LABELS = ("collect", "like")

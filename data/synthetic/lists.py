@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from dropdrift.data import counter
+from dropdrift.data.counter import Ints, Keys
 from dropdrift.data.schema import FieldGroup
 from dropdrift.data.source import FieldSpec
-from dropdrift.data.synthetic import counter
-from dropdrift.data.synthetic.counter import Ints, Keys
 from dropdrift.data.synthetic.views import Cluster, View, named
 from dropdrift.data.synthetic.world import TASTE, Impressions, World
 

@@ -19,8 +19,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dropdrift.data.synthetic import counter
-from dropdrift.data.synthetic.counter import Keys
+from dropdrift.data import counter
+from dropdrift.data.counter import Keys
 from dropdrift.data.synthetic.views import Identifier, View
 from dropdrift.data.synthetic.world import Impressions, World
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dropdrift.data.synthetic import counter
-from dropdrift.data.synthetic.counter import Ints
+from dropdrift.data import counter
+from dropdrift.data.counter import Ints
 from dropdrift.data.synthetic.lists import Tags
 from dropdrift.data.synthetic.views import (
     Cluster,

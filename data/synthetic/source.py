@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dropdrift.data.counter import Keys, stream_key
 from dropdrift.data.quarantine import BadRows
 from dropdrift.data.source import DatasetSpec, TimeSplit
-from dropdrift.data.synthetic.counter import Keys, stream_key
 from dropdrift.data.synthetic.fields import all_views, field_specs
 from dropdrift.data.synthetic.labels import LABELS, bayes_auc, draw_label, probability
 from dropdrift.data.synthetic.missing import missing_at_random, missing_blocks

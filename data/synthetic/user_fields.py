@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from dropdrift.data.synthetic import counter
-from dropdrift.data.synthetic.counter import Ints
+from dropdrift.data import counter
+from dropdrift.data.counter import Ints
 from dropdrift.data.synthetic.lists import LikedSongs
 from dropdrift.data.synthetic.views import (
     Cluster,

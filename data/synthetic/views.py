@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dropdrift.data import counter
+from dropdrift.data.counter import Floats, Ints, Keys
 from dropdrift.data.schema import FieldGroup
 from dropdrift.data.source import FieldSpec
-from dropdrift.data.synthetic import counter
-from dropdrift.data.synthetic.counter import Floats, Ints, Keys
 from dropdrift.data.synthetic.world import Impressions, World, scrambled
 
 Entity = Literal["user", "user day", "song", "song day", "artist", "row"]

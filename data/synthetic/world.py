@@ -30,8 +30,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dropdrift.data.synthetic import counter
-from dropdrift.data.synthetic.counter import Floats, Ints, Keys
+from dropdrift.data import counter
+from dropdrift.data.counter import Floats, Ints, Keys
 
 FIRST_DAY = 1_725_206_400.0  # 2 September 2024, a Monday, 00:00 in China; seconds since 1970
 DAY = 86_400.0

@@ -8,7 +8,8 @@ from dropdrift.data.interactions.loader import SequenceLoader
 from dropdrift.data.schema import Schema
 from dropdrift.training.config import TrainConfig
 from dropdrift.training.distributed import Ranks, on_first_rank
-from dropdrift.training.matching.metrics import DEFAULT_KS, MatchingMetrics, matching_metrics
+from dropdrift.training.matching.config import DEFAULT_KS
+from dropdrift.training.matching.metrics import MatchingMetrics, matching_metrics
 from dropdrift.training.matching.ranks import Ranked, rank_batches
 
 # Validation draws the same noise every time, so that two of them can be compared.
@@ -31,24 +32,15 @@ class MatchingTask:
 
     def __init__(self, config: TrainConfig, schema: Schema, ranks: Ranks) -> None:
         self._config, self._schema, self._ranks = config, schema, ranks
-        self.chosen_by = f"{config.loop.select_by}@{config.loop.select_at}"
+        self.chosen_by = config.chosen_by
         self.data = self._loader("train")
         self._validation = self._loader("validation")
-        self.lookup_rows = self._most_rows_of_a_lookup()
+        self.lookup_rows = self.data.catalogue_rows
 
     def validate(self, model: DistributedModelParallel) -> dict[str, float]:
         """Recall, MRR and NDCG over the whole catalogue on the validation part."""
         ranked = rank_batches(model, self._validation, self._ranks, NOISE_SEED)
         return on_first_rank(lambda: self._metrics(ranked).as_numbers())
-
-    def _most_rows_of_a_lookup(self) -> int:
-        items, sequence = len(self.data.catalogue), self._config.data.sequence
-        if not sequence.negatives:
-            return items
-        every = sequence.training == "every_position"
-        length = sequence.stretch if every else sequence.window
-        rows = self._config.data.batch_size // self._ranks.world_size
-        return sequence.negatives + min(rows * (length + 1), items)
 
     def _metrics(self, ranked: Ranked | None) -> MatchingMetrics:
         assert ranked is not None, "called on the first rank, which has the ranks"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dropdrift.data.counter import keys
 from dropdrift.data.interactions.random_order import permuted
-from dropdrift.data.synthetic.counter import keys
 
 
 @given(st.integers(1, 2000), st.integers(0, 2**63))

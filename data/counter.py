@@ -1,9 +1,9 @@
 """Random numbers as a pure function of a key.
 
-Every number of the synthetic set is looked up, not drawn in sequence: the same (seed, stream,
-entity) gives the same number whatever was generated before, so any range of rows can be made on
-its own. The mixing step is the finaliser of SplitMix64 (Steele, Lea, Flood, "Fast splittable
-pseudorandom number generators", 2014).
+Such a number is looked up, not drawn in sequence: the same (seed, stream, entity) gives the same
+number whatever was generated before, so any range of rows can be made on its own. The mixing step
+is the finaliser of SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number
+generators", 2014).
 """
 
 from __future__ import annotations
