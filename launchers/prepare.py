@@ -164,6 +164,7 @@ def _run_matching(name: str, arguments: list[str]) -> None:
 def prepare_source(source: Source, options: PrepareOptions) -> None:
     """Prepare ``source`` and print what has come of it."""
     from dropdrift.data.preparing.prepare import prepare
+    from dropdrift.data.preparing.statistics import QUARANTINE_FILE, STATISTICS_FILE
     from dropdrift.training.provenance import provenance
 
     schema = prepare(
@@ -173,7 +174,7 @@ def prepare_source(source: Source, options: PrepareOptions) -> None:
         overwrite=options.overwrite,
         provenance=provenance(options),
     )
-    statistics = json.loads((options.out / "statistics.json").read_text(encoding="utf-8"))
+    statistics = json.loads((options.out / STATISTICS_FILE).read_text(encoding="utf-8"))
     rows = ", ".join(f"{part} {p['rows']:,}" for part, p in statistics["parts"].items())
     numbers = sum(table.rows * table.width for table in schema.tables)
     missing = sum(field.missing_rate for field in schema.fields) / len(schema.fields)
@@ -183,7 +184,7 @@ def prepare_source(source: Source, options: PrepareOptions) -> None:
     )
     set_aside = sum(statistics["bad_rows"].values())
     if set_aside:
-        print(f"{set_aside:,} rows set aside, listed in {options.out / 'quarantine.jsonl'}")
+        print(f"{set_aside:,} rows set aside, listed in {options.out / QUARANTINE_FILE}")
 
 
 def _kuairand(options: KuaiRandOptions) -> Source:

@@ -75,6 +75,7 @@ class TableOptions(MatchingOptions):
 def prepare_matching(source: InteractionSource, options: MatchingOptions) -> None:
     """Prepare ``source`` and print what has come of it."""
     from dropdrift.data.interactions.prepare import prepare_interactions
+    from dropdrift.data.preparing.statistics import QUARANTINE_FILE, STATISTICS_FILE
     from dropdrift.training.provenance import provenance
 
     schema = prepare_interactions(
@@ -84,7 +85,7 @@ def prepare_matching(source: InteractionSource, options: MatchingOptions) -> Non
         overwrite=options.overwrite,
         provenance=provenance(options),
     )
-    statistics = json.loads((options.out / "statistics.json").read_text(encoding="utf-8"))
+    statistics = json.loads((options.out / STATISTICS_FILE).read_text(encoding="utf-8"))
     lengths = statistics["lengths"]
     print(
         f"{options.out}: {statistics['users']:,} users, {statistics['items']:,} items, "
@@ -97,7 +98,7 @@ def prepare_matching(source: InteractionSource, options: MatchingOptions) -> Non
         print(f"items without side features, since they are not listed: {without:,}")
     set_aside = sum(statistics["bad_rows"].values())
     if set_aside:
-        print(f"{set_aside:,} rows set aside, listed in {options.out / 'quarantine.jsonl'}")
+        print(f"{set_aside:,} rows set aside, listed in {options.out / QUARANTINE_FILE}")
 
 
 def _movielens(options: MovieLensOptions) -> InteractionSource:

@@ -43,10 +43,7 @@ def evaluate(
         ValueError: no checkpoint, data of another schema, or labels of one class alone.
     """
     schema = Schema.load(options.run_folder)
-    data = options.data or config.data.path
-    if not data.is_dir():
-        raise ValueError(f"{data} is not there: give --data, the folder of the prepared data")
-    check_same_schema(schema, data)
+    data = prepared_data(options.data, config, schema)
     with process_group(config.loop.timeout) as ranks:
         loading = dataclasses.replace(config.data, batch_size=options.batch_size)
         loader = Loader(
@@ -93,6 +90,19 @@ def restore_model(
     model = build_model(schema, config, ranks)
     load_weights(run.checkpoints, step, model)
     return model
+
+
+def prepared_data(given: Path | None, config: TrainConfig, schema: Schema) -> Path:
+    """The folder ``given``, or that of the training, which must be of the run's ``schema``.
+
+    Raises:
+        ValueError: it is not there, or of another schema.
+    """
+    data = given or config.data.path
+    if not data.is_dir():
+        raise ValueError(f"{data} is not there: give --data, the folder of the prepared data")
+    check_same_schema(schema, data)
+    return data
 
 
 def check_same_schema(schema: Schema, data: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,7 +18,7 @@ from dropdrift.training.build import ranking_model
 from dropdrift.training.config import PredictConfig, TrainConfig
 from dropdrift.training.distributed import Ranks, process_group
 from dropdrift.training.evaluation import restore_model
-from dropdrift.training.provenance import check_writable
+from dropdrift.training.provenance import check_writable, whole_file
 from dropdrift.training.run_folder import RunFolder
 from dropdrift.training.scenarios import COMPLETE
 from dropdrift.training.scoring import score_batches
@@ -51,7 +50,7 @@ def predict(
             f"{', '.join(encoder.schema.field_names[:5])}, ..."
         )
     report = EncodingReport()
-    with process_group(config.loop.timeout) as ranks, _written(options.out) as partial:
+    with process_group(config.loop.timeout) as ranks, whole_file(options.out) as partial:
         model = restore_model(RunFolder(options.run_folder), encoder.schema, config, ranks)
         columns = [source.schema_arrow.field(name) for name in options.keep]
         columns += [pa.field(f"{SCORE}{t}", pa.float32()) for t in ranking_model(model).tasks]
@@ -111,14 +110,3 @@ def _open(options: PredictConfig) -> pq.ParquetFile:
 def _batches(source: pq.ParquetFile, path: Path) -> Iterator[pa.RecordBatch]:
     with reading_parquet(path):
         yield from source.iter_batches(READ_ROWS)
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[Path]:
-    """A path to write to, renamed to ``path`` if all goes well and removed if not."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        yield partial
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -11,9 +11,7 @@ are fitted to the catalogue's rows. An item that the side table lacks has no sid
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +38,12 @@ from dropdrift.data.interactions.reading import read_interactions
 from dropdrift.data.interactions.side_items import SideItems, read_side_items
 from dropdrift.data.interactions.source import InteractionSource, InteractionSpec
 from dropdrift.data.interactions.statistics import sequence_statistics
-from dropdrift.data.preparing.checks import unfitted_schema
+from dropdrift.data.preparing.checks import named, unfitted_schema
 from dropdrift.data.preparing.fitting import Fitter
 from dropdrift.data.preparing.new_folder import new_data_folder
-from dropdrift.data.preparing.prepare import EXAMPLE_FILE, QUARANTINE_FILE, STATISTICS_VERSION
+from dropdrift.data.preparing.prepare import EXAMPLE_FILE
 from dropdrift.data.preparing.progress import RowProgress
-from dropdrift.data.preparing.statistics import STATISTICS_FILE, field_summary
+from dropdrift.data.preparing.statistics import field_summary, write_statistics
 from dropdrift.data.quarantine import BadRowMode, BadRows
 from dropdrift.data.schema import Schema
 
@@ -111,7 +109,7 @@ def prepare_interactions(
             **sequence_statistics(sequences, len(item_ids), has_time=bool(spec.time)),
             **item_statistics,
         }
-        _write_statistics(statistics, provenance, aside, folder)
+        write_statistics(statistics, provenance, aside, folder)
     return schema
 
 
@@ -122,7 +120,7 @@ def _write_items(
     catalogue = pa.RecordBatch.from_pydict({ITEM_FIELD: item_ids, **side.features})
     fitter = Fitter(spec.dataset)
     report = EncodingReport()
-    with _named(spec):
+    with named(spec.name):
         fitter.add(catalogue)
         schema, vocabularies = fitter.fitted()
         encoded = Encoder(schema, vocabularies).encode(catalogue, report)
@@ -173,30 +171,3 @@ def _write_example(
 
 def _write(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, compression="zstd", row_group_size=_ROW_GROUP_ROWS)
-
-
-@contextmanager
-def _named(spec: InteractionSpec) -> Iterator[None]:
-    """Has an error about a column say whose column it is."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"data set {spec.name!r}: {error}") from error
-
-
-def _write_statistics(
-    statistics: Mapping[str, Any],
-    provenance: Mapping[str, Any] | None,
-    bad_rows: BadRows,
-    folder: Path,
-) -> None:
-    payload = {
-        "format_version": STATISTICS_VERSION,
-        **statistics,
-        "bad_rows": dict(bad_rows.reasons),
-        "provenance": provenance,
-    }
-    text = json.dumps(payload, indent=2, ensure_ascii=False) + "\n"
-    (folder / STATISTICS_FILE).write_text(text, encoding="utf-8")
-    if bad_rows.count:
-        bad_rows.save(folder / QUARANTINE_FILE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +45,15 @@ def unfitted_schema(spec: DatasetSpec) -> Schema:
         raise ValueError("a label is also the column of the user or of the time")
     _check_split(spec)
     return schema
+
+
+@contextmanager
+def named(data_set: str) -> Iterator[None]:
+    """Has an error about a column say whose column it is."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"data set {data_set!r}: {error}") from error
 
 
 def checked_batches(source: Source, bad_rows: BadRows) -> Iterator[pa.RecordBatch]:

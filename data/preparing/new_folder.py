@@ -1,10 +1,10 @@
-"""A folder that appears whole or not at all."""
+"""Folders that appear whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,7 +24,20 @@ def new_data_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
         ValueError: ``out`` is there and may not be replaced. With ``overwrite`` that is a file, or
             a folder that holds something else than a prepared data set.
     """
-    _check_free(out, overwrite)
+    with new_folder(out, lambda: _check_free(out, overwrite)) as folder:
+        yield folder
+
+
+@contextmanager
+def new_folder(out: Path, check: Callable[[], None]) -> Iterator[Path]:
+    """Yields an empty folder next to ``out`` that becomes ``out`` if the block ends without error.
+
+    Args:
+        out: the folder to make.
+        check: raises ValueError where ``out`` is there and may not be replaced; called before the
+            block and after it.
+    """
+    check()
     # The folder itself, so that a link to it stays one.
     out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +45,7 @@ def new_data_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
     partial.mkdir()
     try:
         yield partial
-        _check_free(out, overwrite)
+        check()
         if out.exists():
             old = out.with_name(f".{out.name}.old-{os.getpid()}")
             out.rename(old)

@@ -16,9 +16,8 @@ a batch, the counts of distinct values and a bounded sample of each numeric fiel
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,26 +26,24 @@ import pyarrow.parquet as pq
 
 from dropdrift.data.columns import TIME_COLUMN, USER_COLUMN, label_column
 from dropdrift.data.encoding.encoder import Encoder, EncodingReport, encode_users
-from dropdrift.data.preparing.checks import checked_batches, unfitted_schema
+from dropdrift.data.preparing.checks import checked_batches, named, unfitted_schema
 from dropdrift.data.preparing.fitting import Fitter
 from dropdrift.data.preparing.new_folder import new_data_folder
 from dropdrift.data.preparing.part_writer import PartWriter
 from dropdrift.data.preparing.progress import RowProgress
 from dropdrift.data.preparing.splitting import PARTS, KeyedBatch, fraction_cut, keyed_batches
 from dropdrift.data.preparing.statistics import (
-    STATISTICS_FILE,
     PartCounts,
     TableFrequencies,
     field_summary,
+    write_statistics,
 )
 from dropdrift.data.quarantine import BadRowMode, BadRows
 from dropdrift.data.schema import Schema
 from dropdrift.data.source import DatasetSpec, FractionSplit, Source, TimeSplit
 
 EXAMPLE_FILE = "example.parquet"
-QUARANTINE_FILE = "quarantine.jsonl"
 EXAMPLE_ROWS = 1_000
-STATISTICS_VERSION = 1
 
 
 def prepare(
@@ -86,7 +83,7 @@ def prepare(
         cut = _cut(source.spec, passes)
         encoder = _fit(source.spec, passes, cut, folder)
         statistics = _write_parts(source.spec, passes, cut, encoder, folder)
-        _write_statistics(statistics, provenance, passes.bad_rows, folder)
+        write_statistics(statistics, provenance, passes.bad_rows, folder)
     return encoder.schema
 
 
@@ -127,7 +124,7 @@ def _fit(spec: DatasetSpec, passes: _Passes, cut: TimeSplit, folder: Path) -> En
         for part, rows in batch.parts(cut):
             counts[part].add(rows)
             if PARTS[part] == "train":
-                with _named(spec):
+                with named(spec.name):
                     fitter.add(rows)
         if len(batch.keys):
             first, last = min(first, batch.keys.min()), max(last, batch.keys.max())
@@ -137,15 +134,6 @@ def _fit(spec: DatasetSpec, passes: _Passes, cut: TimeSplit, folder: Path) -> En
     for table, vocabulary in vocabularies.items():
         vocabulary.save(folder, table)
     return Encoder(schema, vocabularies)
-
-
-@contextmanager
-def _named(spec: DatasetSpec) -> Iterator[None]:
-    """Has an error about a column say whose column it is."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"data set {spec.name!r}: {error}") from error
 
 
 def _check_parts(spec: DatasetSpec, counts: list[PartCounts], cut: TimeSplit, extent: str) -> None:
@@ -182,7 +170,7 @@ def _write_parts(
         writers = [stack.enter_context(PartWriter(folder / part)) for part in PARTS]
         for batch in passes.read("write ids"):
             for part, rows in batch.parts(cut):
-                with _named(spec):
+                with named(spec.name):
                     encoded = encoder.encode(rows, reports[part])
                 counts[part].add(rows)
                 if PARTS[part] == "train":
@@ -226,21 +214,3 @@ class _Example:
 
     def write(self, path: Path) -> None:
         pq.write_table(pa.Table.from_batches(self._batches), path, compression="zstd")
-
-
-def _write_statistics(
-    statistics: Mapping[str, Any],
-    provenance: Mapping[str, Any] | None,
-    bad_rows: BadRows,
-    folder: Path,
-) -> None:
-    payload = {
-        "format_version": STATISTICS_VERSION,
-        **statistics,
-        "bad_rows": dict(bad_rows.reasons),
-        "provenance": provenance,
-    }
-    text = json.dumps(payload, indent=2, ensure_ascii=False) + "\n"
-    (folder / STATISTICS_FILE).write_text(text, encoding="utf-8")
-    if bad_rows.count:
-        bad_rows.save(folder / QUARANTINE_FILE)

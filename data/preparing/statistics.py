@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +12,32 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dropdrift.data.encoding.encoder import EncodingReport
+from dropdrift.data.quarantine import BadRows
 from dropdrift.data.schema import Schema
 
 STATISTICS_FILE = "statistics.json"
+STATISTICS_VERSION = 1
+QUARANTINE_FILE = "quarantine.jsonl"
 TOP_IDS = (1, 10, 100, 1000)
+
+
+def write_statistics(
+    statistics: Mapping[str, Any],
+    provenance: Mapping[str, Any] | None,
+    bad_rows: BadRows,
+    folder: Path,
+) -> None:
+    """Write what was counted, and the rows that were set aside if there are any."""
+    payload = {
+        "format_version": STATISTICS_VERSION,
+        **statistics,
+        "bad_rows": dict(bad_rows.reasons),
+        "provenance": provenance,
+    }
+    text = json.dumps(payload, indent=2, ensure_ascii=False) + "\n"
+    (folder / STATISTICS_FILE).write_text(text, encoding="utf-8")
+    if bad_rows.count:
+        bad_rows.save(folder / QUARANTINE_FILE)
 
 
 class PartCounts:

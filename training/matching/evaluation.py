@@ -14,7 +14,7 @@ from dropdrift.data.progress import progress_bar
 from dropdrift.data.schema import Schema
 from dropdrift.training.config import EvaluateConfig, TrainConfig
 from dropdrift.training.distributed import Ranks, process_group
-from dropdrift.training.evaluation import check_same_schema, restore_model
+from dropdrift.training.evaluation import prepared_data, restore_model
 from dropdrift.training.matching.prior import training_transitions, transition_prior
 from dropdrift.training.matching.ranks import Prior, rank_with_priors
 from dropdrift.training.matching.result import MatchingResult
@@ -41,10 +41,7 @@ def evaluate_matching(
             not finite.
     """
     schema = Schema.load(options.run_folder)
-    data = options.data or config.data.path
-    if not data.is_dir():
-        raise ValueError(f"{data} is not there: give --data, the folder of the prepared data")
-    check_same_schema(schema, data)
+    data = prepared_data(options.data, config, schema)
     with process_group(config.loop.timeout) as ranks:
         loader = SequenceLoader(
             data,

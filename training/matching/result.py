@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from dropdrift.data.config import Order, Protocol
 from dropdrift.data.typed_mapping import build
 from dropdrift.training.matching.metrics import MatchingMetrics
-from dropdrift.training.provenance import plain, read_json, write_result
+from dropdrift.training.provenance import plain, read_json, whole_file, write_result
 
 KIND = "matching-evaluation"
 
@@ -138,8 +138,8 @@ class MatchingResult:
         Each whole or not at all; the result last.
         """
         if self.ranks is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write_parquet(self.ranks, ranks_path(path))
+            with whole_file(ranks_path(path)) as partial:
+                pq.write_table(self.ranks, partial, compression="zstd")
         write_result(path, self.to_dict())
 
     @staticmethod
@@ -201,12 +201,3 @@ def _metrics(raw: Any, where: str) -> MatchingMetrics:
         return MatchingMetrics.from_numbers(raw)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
-
-
-def _write_parquet(table: pa.Table, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        pq.write_table(table, partial, compression="zstd")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +15,10 @@ from dropdrift.data.interactions.sequences import Sequences
 from dropdrift.data.progress import progress_bar
 from dropdrift.data.schema import Schema
 from dropdrift.training.config import TrainConfig
-from dropdrift.training.provenance import check_writable, provenance, write_result
+from dropdrift.training.evaluation import prepared_data
+from dropdrift.training.provenance import check_writable, provenance, whole_file, write_result
 from dropdrift.training.retrieval.config import RetrieveConfig
 from dropdrift.training.retrieval.histories import Histories
-from dropdrift.training.retrieval.index import data_folder
 from dropdrift.training.retrieval.measure import Latency, repeated
 from dropdrift.training.retrieval.requests import RawHistories, RequestFile, Requests
 from dropdrift.training.retrieval.retriever import Answers, Retriever
@@ -126,11 +124,13 @@ def retrieve(
         check_writable(path)
     file = RequestFile(options)
     retriever = Retriever.load(options.run_folder, options.index, config)
+    if options.compile:
+        retriever.towers.compile()
     retriever.search.set_effort(ef_search=options.ef_search, probes=options.probes)
     retriever.check_weight(options.transition_weight)
     people = None if file.has_histories else _people(options, config, retriever)
     run = _Run(options, retriever, people)
-    with _written(options.out) as partial:
+    with whole_file(options.out) as partial:
         with progress_bar(show_progress) as progress, pq.ParquetWriter(partial, COLUMNS) as writer:
             bar = progress.add_task("retrieve", total=None)
             for requests in file.batches():
@@ -282,7 +282,7 @@ def _people(options: RetrieveConfig, config: TrainConfig, retriever: Retriever) 
         ValueError: the data is not the run's, or its catalogue not the index's.
     """
     schema = Schema.load(options.run_folder)
-    data = data_folder(options.data, config, schema)
+    data = prepared_data(options.data, config, schema)
     retriever.check_catalogue(data, schema)
     sequences = Sequences.load(data, schema, config.data.sequence.order)
     retriever.catalogue.check(sequences, data)
@@ -297,14 +297,3 @@ def _about(retrieved: Retrieved, options: RetrieveConfig, config: TrainConfig) -
         "threads": torch.get_num_threads(),
         "provenance": provenance({"retrieve": options, "training": config}, options.seed),
     }
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[Path]:
-    """A path to write to, renamed to ``path`` if all goes well and removed if not."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        yield partial
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -11,10 +11,6 @@ index.json       what it is, of which checkpoint, what was measured; written las
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -136,19 +132,3 @@ def check_free(out: Path) -> None:
     """ValueError unless a new folder may be written to ``out``."""
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ValueError(f"{out} exists already: choose another --out")
-
-
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """Yields an empty folder beside ``out`` that becomes it if the block ends without error."""
-    check_free(out)
-    out = out.resolve()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
-    partial.mkdir()
-    try:
-        yield partial
-        check_free(out)
-        partial.rename(out)  # onto an empty folder as well
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

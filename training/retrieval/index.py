@@ -13,17 +13,17 @@ import torch
 from dropdrift.data.interactions.catalogue import Catalogue
 from dropdrift.data.interactions.protocols import training_sequences
 from dropdrift.data.interactions.sequences import Sequences
+from dropdrift.data.preparing.new_folder import new_folder
 from dropdrift.data.schema import Schema
 from dropdrift.training.config import TrainConfig
 from dropdrift.training.distributed import Ranks, on_first_rank, process_group
-from dropdrift.training.evaluation import check_same_schema
+from dropdrift.training.evaluation import prepared_data
 from dropdrift.training.provenance import provenance
 from dropdrift.training.retrieval.config import IndexConfig
 from dropdrift.training.retrieval.folder import (
     INDEX_FILE,
     check_free,
     checkpoint_digest,
-    new_folder,
     write_about,
     write_index,
 )
@@ -76,7 +76,7 @@ def build_index(options: IndexConfig, config: TrainConfig) -> Built | None:
     """
     check_matching(config, options.run_folder)
     schema = Schema.load(options.run_folder)
-    data = data_folder(options.data, config, schema)
+    data = prepared_data(options.data, config, schema)
     with process_group(config.loop.timeout) as ranks:
         on_first_rank(lambda: check_free(options.out))
         catalogue = Catalogue.load(data, schema)
@@ -92,7 +92,7 @@ def build_index(options: IndexConfig, config: TrainConfig) -> Built | None:
     prior = None
     if options.transitions:
         prior = TransitionPrior.count(training, items, options.transition)
-    with new_folder(options.out) as folder:
+    with new_folder(options.out, lambda: check_free(options.out)) as folder:
         search, build_seconds = timed(ItemSearch.build, towers.items, options)
         write_index(folder, search, data, counts, prior)
         built = Built(
@@ -107,15 +107,6 @@ def build_index(options: IndexConfig, config: TrainConfig) -> Built | None:
         )
         write_about(folder, _about(built, options, config, schema))
     return built
-
-
-def data_folder(given: Path | None, config: TrainConfig, schema: Schema) -> Path:
-    """The prepared data, which must be what the run was trained on; ValueError if it is not."""
-    data = given or config.data.path
-    if not data.is_dir():
-        raise ValueError(f"{data} is not there: give --data, the folder of the prepared data")
-    check_same_schema(schema, data)
-    return data
 
 
 def training_part(data: Path, schema: Schema, config: TrainConfig) -> Sequences:
