@@ -135,6 +135,12 @@ class TrainConfig:
                 f"where model.kind is {self.model.kind!r}"
             )
 
+    @property
+    def chosen_by(self) -> str:
+        """Name of the validation number that chooses the best checkpoint, such as ndcg@10."""
+        ranking = self.model.kind == "ranking"
+        return self.loop.select_by + ("" if ranking else f"@{self.loop.select_at}")
+
 
 @dataclass(frozen=True)
 class EvaluateConfig:

@@ -31,7 +31,7 @@ class RankingTask:
 
     def __init__(self, config: TrainConfig, schema: Schema, ranks: Ranks) -> None:
         self._config, self._schema, self._ranks = config, schema, ranks
-        self.chosen_by = config.loop.select_by
+        self.chosen_by = config.chosen_by
         self.lower_is_better = config.loop.select_by == "log_loss"
         self.lookup_rows = max(config.data.batch_size // ranks.world_size, 1)
         self.data = self._loader("train")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,8 +61,10 @@ class SoftmaxConfig:
 
     def __post_init__(self) -> None:
         _at_least("softmax.memory_mb", self.memory_mb, 1)
-        if self.temperature <= 0:
-            raise ValueError(f"model.softmax.temperature is {self.temperature}, must be positive")
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(
+                f"model.softmax.temperature is {self.temperature}, must be positive and finite"
+            )
         _share("softmax.label_smoothing", self.label_smoothing)
 
 

@@ -29,7 +29,8 @@ class SASRec(nn.Module):
         config: see ``SASRecConfig``.
         width: d.
         output_width: o; a linear map leads there where it is not d.
-        item_dropout: share of the items' numbers dropped in training, besides ``config.dropout``.
+        item_dropout: share of the items' numbers dropped in training; the larger of it and
+            ``config.dropout`` counts.
         seed: the run's, for dropout.
 
     Raises:

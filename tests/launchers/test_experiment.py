@@ -76,6 +76,7 @@ def test_from_plan_to_report(
     assert "diverging, seed 1 2, failed: the loss is" in ended.output
     numbers = json.loads((out / "experiment.json").read_text())
     assert list(numbers["rows"]) == ["popularity", "transitions", *PLAN["variants"]]
+    assert numbers["data"]["Users in the protocol"] == 40
     last = numbers["rows"]["last"]
     by_seed = last["difference"]["hr@10"]["by_seed"]
     base = numbers["rows"]["none"]["seeds"]

@@ -10,6 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from dropdrift.data.interactions.protocol_statistics import protocol_statistics
+from dropdrift.data.interactions.sequences import Sequences
+from dropdrift.data.preparing.statistics import STATISTICS_FILE
 from dropdrift.data.schema import Schema
 from dropdrift.training.config import TrainConfig
 from dropdrift.training.experiments.drift import Similarity, noise_schedule
@@ -28,8 +31,6 @@ from dropdrift.training.experiments.tables import TIMES, failure_lines
 from dropdrift.training.provenance import provenance, read_json
 from dropdrift.training.run_folder import RunFolder
 from dropdrift.training.terminal import print_grid
-
-STATISTICS_FILE = "statistics.json"
 
 
 def run_experiment(
@@ -78,7 +79,8 @@ def run_experiment(
     for line in failure_lines(summary):
         console.print(Text(line), soft_wrap=True)
     origin = provenance({"plan": plan, "jobs": jobs, "base": _base_config(plan, runs)})
-    write_reports(summary, _data_facts(data, schema), origin, out)
+    facts = _data_facts(data, schema, _base_config(plan, runs))
+    write_reports(summary, facts, origin, out)
     return summary
 
 
@@ -97,7 +99,7 @@ def _outcomes(run: Run, failure: str, measures: MatchingMeasures) -> dict[str, O
     curve: tuple[tuple[int, float], ...] = ()
     folder = RunFolder(run.folder)
     if not run.baseline:
-        curve = validation_curve(folder.log_file, _chosen_by(run.config))
+        curve = validation_curve(folder.log_file, run.config.chosen_by)
     if failure:
         return {run.row: Outcome(run.seed, failure=failure, curve=curve)}
     if folder.is_complete():
@@ -125,12 +127,8 @@ def _schedules(runs: Sequence[Run]) -> dict[str, tuple[float, ...]]:
     return {row: schedule for schedule, row in found.items()}
 
 
-def _chosen_by(config: TrainConfig) -> str:
-    return f"{config.loop.select_by}@{config.loop.select_at}"
-
-
 def _curve_title(runs: Sequence[Run]) -> str:
-    named = dict.fromkeys(_chosen_by(run.config) for run in runs if not run.baseline)
+    named = dict.fromkeys(run.config.chosen_by for run in runs if not run.baseline)
     return " or ".join(map(metric_title, named))
 
 
@@ -139,8 +137,11 @@ def _base_config(plan: Plan, runs: Sequence[Run]) -> TrainConfig:
     return dataclasses.replace(config, out=config.out.parent)
 
 
-def _data_facts(data: Path, schema: Schema) -> dict[str, Any]:
-    """Name and counts of the data; the folder's own name, not where it lies."""
+def _data_facts(data: Path, schema: Schema, config: TrainConfig) -> dict[str, Any]:
+    """Name and counts of the data, and of what the protocol makes of it, with the first seed.
+
+    The folder's own name, not where it lies.
+    """
     facts: dict[str, Any] = {"Data": f"{schema.name} ({data.name})"}
     path = data / STATISTICS_FILE
     if path.is_file():
@@ -148,4 +149,9 @@ def _data_facts(data: Path, schema: Schema) -> dict[str, Any]:
         for key in ("users", "items", "interactions"):
             if isinstance(counts, dict) and isinstance(counts.get(key), int):
                 facts[key.capitalize()] = counts[key]
+    sequence = config.data.sequence
+    sequences = Sequences.load(data, schema, sequence.order, sequence.min_interactions)
+    counted = protocol_statistics(sequences, sequence, config.loop.seed)
+    for key, number in dataclasses.asdict(counted).items():
+        facts[f"{key.capitalize()} in the protocol"] = number
     return facts

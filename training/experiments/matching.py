@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dropdrift.data.parquet_file import reading_parquet
 from dropdrift.training.experiments.plan import Plan
 from dropdrift.training.experiments.summary import UserValues
+from dropdrift.training.matching.metrics import gains
 from dropdrift.training.matching.result import MatchingResult, Variant, ranks_path
 
 _METRIC = re.compile(r"(?:(included|excluded)/)?(recall|hr|mrr|ndcg)@([1-9]\d*)")
@@ -78,7 +79,7 @@ class MatchingMeasures:
         weights = table["transition_weight"].to_numpy()
         columns = {"included": "rank_all", "excluded": "rank_unseen"}
         ranks = {seen: table[column].to_numpy() for seen, column in columns.items()}
-        values = [gains(measure, k, ranks[seen]) for seen, measure, k in self._parsed]
+        values = [gains(_field(measure), k, ranks[seen]) for seen, measure, k in self._parsed]
         stacked = np.stack(values, axis=1)
         pairs = zip(table["user"].to_pylist(), table["item"].to_pylist(), strict=True)
         users = np.array([f"{user}\t{item}" for user, item in pairs])
@@ -93,13 +94,6 @@ def metric_title(metric: str) -> str:
     """``Recall@20`` of ``recall@20``."""
     measure, _, k = metric.partition("@")
     return f"{_SHOWN[measure]}@{k}"
-
-
-def gains(measure: str, k: int, ranks: NDArray[np.int64]) -> NDArray[np.float64]:
-    """What each row adds to the mean that a metric is, [R]: see ``training.matching.metrics``."""
-    exact = ranks.astype(np.float64)
-    gain = {"mrr": 1 / exact, "ndcg": 1 / np.log2(exact + 1)}.get(measure, np.ones_like(exact))
-    return gain * (ranks <= k)
 
 
 def validation_curve(log: Path, chosen_by: str) -> tuple[tuple[int, float], ...]:
@@ -127,8 +121,13 @@ def _number(variant: Variant, parsed: tuple[str, str, int], path: Path) -> float
     metrics = variant.among_all if seen == "included" else variant.among_unseen
     if k not in metrics.ks:
         raise ValueError(f"{path} has no {measure}@{k}, as it was measured with other ks")
-    values: tuple[float, ...] = getattr(metrics, "recall" if measure == "hr" else measure)
+    values: tuple[float, ...] = getattr(metrics, _field(measure))
     return values[metrics.ks.index(k)]
+
+
+def _field(measure: str) -> str:
+    """What ``MatchingMetrics`` calls it: with one target a row, HR is recall."""
+    return "recall" if measure == "hr" else measure
 
 
 def _parse(metric: str, seen: str) -> tuple[str, str, int]:

@@ -32,10 +32,6 @@ class Interval:
         """``[low, high]``; nothing where it is not defined."""
         return "" if math.isnan(self.low) else f"[{self.low:{form}}, {self.high:{form}}]"
 
-    def excludes_zero(self) -> bool:
-        """Whether all of it is on one side of zero."""
-        return self.low > 0 or self.high < 0
-
 
 UNDEFINED = Interval(math.nan, math.nan)
 

@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 
 from dropdrift.training.matching.config import DEFAULT_KS, check_ks
 
-__all__ = ["DEFAULT_KS", "MatchingMetrics", "check_ks", "matching_metrics"]
-
 MEASURES = ("recall", "mrr", "ndcg")
 
 Integers = NDArray[np.integer[Any]]
@@ -92,19 +90,31 @@ def matching_metrics(
     if not len(ranks):
         raise ValueError(f"{what} has no row with a target: there is nothing to measure")
     assert int(ranks.min()) >= 1, "ranks begin with 1"
-    exact = ranks.astype(np.float64)
-    gains = {"recall": np.ones(len(ranks)), "mrr": 1 / exact, "ndcg": 1 / np.log2(exact + 1)}
     by_measure = {
-        measure: tuple(float(np.mean(gain * (ranks <= k))) for k in ks)
-        for measure, gain in gains.items()
+        measure: tuple(float(gains(measure, k, ranks).mean()) for k in ks) for measure in MEASURES
     }
+    exact = ranks.astype(np.float64)
     return MatchingMetrics(
         rows=len(ranks),
         ks=tuple(ks),
         mean_rank=float(exact.mean()),
-        reciprocal_rank=float(gains["mrr"].mean()),
+        reciprocal_rank=float((1 / exact).mean()),
         **by_measure,
     )
+
+
+def gains(measure: str, k: int, ranks: Integers) -> NDArray[np.float64]:
+    """What each row adds to the mean that a metric is, float64 [R].
+
+    Args:
+        measure: ``recall``, ``mrr`` or ``ndcg``.
+        k: length of the list.
+        ranks: of each row's target, 1 being the best, [R].
+    """
+    assert measure in MEASURES
+    exact = ranks.astype(np.float64)
+    by_rank = {"mrr": 1 / exact, "ndcg": 1 / np.log2(exact + 1)}.get(measure, np.ones_like(exact))
+    return by_rank * (ranks <= k)
 
 
 def _number(numbers: Mapping[str, Any], key: str) -> float:

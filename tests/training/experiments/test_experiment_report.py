@@ -18,7 +18,7 @@ from rich.console import Console
 from scipy import stats
 
 from dropdrift.training.experiments.drift import Similarity
-from dropdrift.training.experiments.matching import MatchingMeasures, gains
+from dropdrift.training.experiments.matching import MatchingMeasures
 from dropdrift.training.experiments.plan import Plan
 from dropdrift.training.experiments.plots import (
     curves_figure,
@@ -40,13 +40,6 @@ from dropdrift.training.terminal import print_grid
 
 Outcomes = dict[str, list[Outcome]]
 WriteResult = Callable[..., object]
-
-
-def test_gains_are_the_metrics_of_each_row() -> None:
-    ranks = np.array([1, 2, 3, 11])
-    assert gains("hr", 2, ranks).tolist() == [1, 1, 0, 0]
-    assert gains("mrr", 3, ranks).tolist() == [1, 1 / 2, 1 / 3, 0]
-    assert gains("ndcg", 10, ranks) == pytest.approx([1, 1 / np.log2(3), 1 / 2, 0])
 
 
 def test_users_average_to_the_numbers(outcomes: Outcomes, plan: Plan) -> None:

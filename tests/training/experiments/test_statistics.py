@@ -36,7 +36,6 @@ def test_one_seed_has_no_interval(values: list[float]) -> None:
     interval = t_interval(values)
     assert math.isnan(interval.low)
     assert interval.text() == ""
-    assert not interval.excludes_zero()
 
 
 def test_bootstrap_is_near_scipys() -> None:
@@ -66,9 +65,3 @@ def test_bootstrap_is_the_same_for_the_same_seed_and_any_block_of_columns() -> N
 
 def test_bootstrap_of_one_user_is_undefined() -> None:
     assert math.isnan(bootstrap_intervals(np.ones((1, 1)))[0].low)
-
-
-def test_intervals_that_exclude_zero() -> None:
-    assert t_interval([0.10, 0.11, 0.12]).excludes_zero()
-    assert t_interval([-0.10, -0.11, -0.12]).excludes_zero()
-    assert not t_interval([-0.10, 0.11, 0.02]).excludes_zero()

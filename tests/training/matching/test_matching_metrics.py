@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
 from dropdrift.training.matching.config import DEFAULT_KS
-from dropdrift.training.matching.metrics import MatchingMetrics, matching_metrics
+from dropdrift.training.matching.metrics import MatchingMetrics, gains, matching_metrics
 
 
 def brute_force(ranks: list[int], k: int) -> tuple[float, float, float]:
@@ -45,6 +45,13 @@ def test_ndcg_is_that_of_scikit_learn() -> None:
     metrics = matching_metrics(ranks, (1, 3, 10, 25))
     for k, value in zip(metrics.ks, metrics.ndcg, strict=True):
         assert value == pytest.approx(ndcg_score(relevant, scores, k=k))
+
+
+def test_gains_are_the_metrics_of_each_row() -> None:
+    ranks = np.array([1, 2, 3, 11])
+    assert gains("recall", 2, ranks).tolist() == [1, 1, 0, 0]
+    assert gains("mrr", 3, ranks).tolist() == [1, 1 / 2, 1 / 3, 0]
+    assert gains("ndcg", 10, ranks) == pytest.approx([1, 1 / np.log2(3), 1 / 2, 0])
 
 
 def test_known_values() -> None:
