@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dropdrift.models.matching.config import ItemConfig, SASRecConfig, SoftmaxConfig
+from dropdrift.models.option_checks import at_least
 from dropdrift.models.t2diff.config import T2DiffConfig
 
 ModelKind = Literal["ranking", "t2diff", "sasrec"]
@@ -32,11 +33,11 @@ class DCNv2Config:
     z_width: int = 128
 
     def __post_init__(self) -> None:
-        _at_least("dcnv2.cross_layers", self.cross_layers, 0)
-        _at_least("dcnv2.cross_rank", self.cross_rank, 0)
-        _at_least("dcnv2.z_width", self.z_width, 1)
+        at_least("dcnv2.cross_layers", self.cross_layers, 0)
+        at_least("dcnv2.cross_rank", self.cross_rank, 0)
+        at_least("dcnv2.z_width", self.z_width, 1)
         for width in self.deep_widths:
-            _at_least("dcnv2.deep_widths", width, 1)
+            at_least("dcnv2.deep_widths", width, 1)
         if not self.deep_widths and not self.cross_layers:
             raise ValueError("model.dcnv2 has neither cross layers nor deep layers")
 
@@ -70,9 +71,9 @@ class AsymDiffRecConfig:
     gate_steepness: float = 6.0
 
     def __post_init__(self) -> None:
-        _at_least("asymdiffrec.hidden_width", self.hidden_width, 1)
+        at_least("asymdiffrec.hidden_width", self.hidden_width, 1)
         for name in ("reconstruction_weight", "auxiliary_weight", "gate_steepness"):
-            _at_least(f"asymdiffrec.{name}", getattr(self, name), 0)
+            at_least(f"asymdiffrec.{name}", getattr(self, name), 0)
         if self.enabled and not (self.reconstruction_weight or self.auxiliary_weight):
             raise ValueError(
                 "model.asymdiffrec.reconstruction_weight and auxiliary_weight are both 0: nothing "
@@ -107,12 +108,7 @@ class ModelConfig:
     sasrec: SASRecConfig = field(default_factory=SASRecConfig)
 
     def __post_init__(self) -> None:
-        _at_least("embedding_init_std", self.embedding_init_std, 0)
+        at_least("embedding_init_std", self.embedding_init_std, 0)
         for task in self.tasks:
             if self.tasks.count(task) > 1:
                 raise ValueError(f"model.tasks lists {task!r} {self.tasks.count(task)} times")
-
-
-def _at_least(name: str, value: float, lowest: float) -> None:
-    if value < lowest:
-        raise ValueError(f"model.{name} is {value}, must be at least {lowest}")

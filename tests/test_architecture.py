@@ -46,6 +46,7 @@ WITHOUT_TORCH = (
     "data/encoding/*.py",
     "data/adaptors/*.py",
     "data/synthetic/*.py",
+    "models/option_checks.py",
     "data/interactions/__init__.py",
     "data/interactions/codes.py",
     "data/interactions/layout.py",

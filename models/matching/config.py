@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from dropdrift.models.option_checks import at_least, share
+
 Combine = Literal["sum", "concat"]
 ItemTowerKind = Literal["tied", "dense"]
 NormPlace = Literal["pre", "post"]
@@ -34,9 +36,9 @@ class ItemConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        _at_least("item.width", self.width, 1)
-        _at_least("item.vector_width", self.vector_width, 0)
-        _share("item.dropout", self.dropout)
+        at_least("item.width", self.width, 1)
+        at_least("item.vector_width", self.vector_width, 0)
+        share("item.dropout", self.dropout)
 
     @property
     def output_width(self) -> int:
@@ -60,12 +62,12 @@ class SoftmaxConfig:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        _at_least("softmax.memory_mb", self.memory_mb, 1)
+        at_least("softmax.memory_mb", self.memory_mb, 1)
         if not 0 < self.temperature < math.inf:
             raise ValueError(
                 f"model.softmax.temperature is {self.temperature}, must be positive and finite"
             )
-        _share("softmax.label_smoothing", self.label_smoothing)
+        share("softmax.label_smoothing", self.label_smoothing)
 
 
 @dataclass(frozen=True)
@@ -91,16 +93,6 @@ class SASRecConfig:
 
     def __post_init__(self) -> None:
         for name in ("blocks", "heads", "max_positions"):
-            _at_least(f"sasrec.{name}", getattr(self, name), 1)
-        _at_least("sasrec.feed_forward", self.feed_forward, 0)
-        _share("sasrec.dropout", self.dropout)
-
-
-def _at_least(name: str, value: float, lowest: float) -> None:
-    if value < lowest:
-        raise ValueError(f"model.{name} is {value}, must be at least {lowest}")
-
-
-def _share(name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise ValueError(f"model.{name} is {value}, must be at least 0 and less than 1")
+            at_least(f"sasrec.{name}", getattr(self, name), 1)
+        at_least("sasrec.feed_forward", self.feed_forward, 0)
+        share("sasrec.dropout", self.dropout)

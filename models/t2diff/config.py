@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from dropdrift.models.option_checks import at_least, share
+
 NextItemKind = Literal["diffusion", "diffusion-joint", "regression", "last", "constant", "none"]
 ScheduleKind = Literal["exponential", "linear", "logarithmic"]
 EstimatorKind = Literal["unet", "mlp"]
@@ -60,9 +62,9 @@ class DiffusionConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "window", "levels", "hidden_width"):
-            _at_least(f"diffusion.{name}", getattr(self, name), 1)
+            at_least(f"t2diff.diffusion.{name}", getattr(self, name), 1)
         for name in ("sampling_steps", "kl_weight"):
-            _at_least(f"diffusion.{name}", getattr(self, name), 0)
+            at_least(f"t2diff.diffusion.{name}", getattr(self, name), 0)
         if not 0 < self.scale < math.inf:
             raise ValueError(
                 f"model.t2diff.diffusion.scale is {self.scale}, must be positive and finite"
@@ -134,13 +136,9 @@ class SessionConfig:
 
     def __post_init__(self) -> None:
         for name in ("length", "gap", "heads", "feed_forward", "attention_hidden"):
-            _at_least(f"session.{name}", getattr(self, name), 1)
-        _at_least("session.user_layers", self.user_layers, -1)
-        if not 0 <= self.dropout < 1:
-            raise ValueError(
-                f"model.t2diff.session.dropout is {self.dropout}, must be at least 0 and less "
-                "than 1"
-            )
+            at_least(f"t2diff.session.{name}", getattr(self, name), 1)
+        at_least("t2diff.session.user_layers", self.user_layers, -1)
+        share("t2diff.session.dropout", self.dropout)
 
 
 @dataclass(frozen=True)
@@ -157,8 +155,3 @@ class T2DiffConfig:
     next_item: NextItemKind = "diffusion"
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     session: SessionConfig = field(default_factory=SessionConfig)
-
-
-def _at_least(name: str, value: float, lowest: float) -> None:
-    if not lowest <= value < math.inf:
-        raise ValueError(f"model.t2diff.{name} is {value}, must be at least {lowest} and finite")

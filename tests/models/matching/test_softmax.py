@@ -174,3 +174,9 @@ def test_many_negatives_approach_the_full_softmax(replacement):
         errors.append(float((torch.stack(found).mean(0) - full_gradient).norm()))
     assert errors[1] < 0.1 * errors[0]
     assert biases[1] < 0.01 * full
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_temperature_that_is_none_is_refused(temperature):
+    with pytest.raises(ValueError, match=f"temperature is {temperature}, must be positive"):
+        SoftmaxConfig(temperature=temperature)

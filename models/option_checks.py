@@ -1,0 +1,18 @@
+"""Checks that the models' options share. Needs no torch."""
+
+from __future__ import annotations
+
+import math
+
+
+def at_least(name: str, value: float, lowest: float) -> None:
+    """ValueError unless the option ``model.NAME`` is finite and not less than ``lowest``."""
+    if not lowest <= value < math.inf:
+        finite = "" if math.isfinite(value) else " and finite"
+        raise ValueError(f"model.{name} is {value}, must be at least {lowest}{finite}")
+
+
+def share(name: str, value: float) -> None:
+    """ValueError unless the option ``model.NAME`` is a share below 1."""
+    if not 0 <= value < 1:
+        raise ValueError(f"model.{name} is {value}, must be at least 0 and less than 1")
