@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from dropdrift.benchmarks.spread import Spread
 from dropdrift.data.loading.loader import Cursor, Loader
 from dropdrift.data.loading.prefetch import prefetch
 from dropdrift.data.schema import Schema
@@ -20,26 +21,6 @@ from dropdrift.training.optimizers import Optimizers
 from dropdrift.training.pipeline import GuardedPipeline
 
 WARM_UP_STEPS = 10
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The repetitions of one measurement.
-
-    Attributes:
-        median: their median.
-        lowest: the fastest or smallest one.
-        highest: the slowest or largest one.
-    """
-
-    median: float
-    lowest: float
-    highest: float
-
-    @staticmethod
-    def of(values: list[float]) -> Spread:
-        """The spread of ``values``."""
-        return Spread(statistics.median(values), min(values), max(values))
 
 
 @dataclass(frozen=True)

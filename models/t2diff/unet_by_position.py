@@ -42,8 +42,9 @@ def enter(noisy: Tensor, waves: Tensor, items: Tensor, there: Tensor, extension:
     n, width, rows = items.shape
     padded = items.new_empty(n + extension + 2, 2 * width, rows)
     inner = padded[1 + extension : -1]
-    torch.add(noisy.permute(1, 2, 0), waves[:width, None], out=inner[:, :width])
-    torch.add(items, waves[width:, None], out=inner[:, width:])
+    inner[:, :width] = noisy.permute(1, 2, 0)
+    inner[:, width:] = items
+    inner += waves[:, None]
     inner *= there
     for position in range(extension):
         padded[1 + position] = inner[extension - position]
@@ -59,7 +60,7 @@ def convolve(padded: Tensor, weight: nn.Linear, norm: nn.LayerNorm) -> Tensor:
     hidden = F.silu(linear(neighbours, weight), inplace=True)
     hidden -= hidden.mean(1, keepdim=True)
     hidden *= torch.rsqrt(hidden.square().mean(1, keepdim=True) + norm.eps)
-    return torch.addcmul(norm.bias[:, None], hidden, norm.weight[:, None], out=hidden)
+    return torch.addcmul(norm.bias[:, None], hidden, norm.weight[:, None])
 
 
 def linear(hidden: Tensor, weight: nn.Linear) -> Tensor:
@@ -72,7 +73,7 @@ def halved(hidden: Tensor) -> Tensor:
     """The larger of each two positions, with room at both ends: [n, c, R] to [n/2 + 2, c, R]."""
     n, channels, rows = hidden.shape
     padded = hidden.new_empty(n // 2 + 2, channels, rows)
-    torch.maximum(hidden[0::2], hidden[1::2], out=padded[1:-1])
+    padded[1:-1] = torch.maximum(hidden[0::2], hidden[1::2])
     return padded
 
 

@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from dropdrift.data.interactions.sequences import Sequences
 from dropdrift.data.schema import Schema
 from dropdrift.launchers.trained import trained_config
 from dropdrift.training.matching.prior import transition_prior
-from dropdrift.training.retrieval import measure
+from dropdrift.training.retrieval import measure, towers
 from dropdrift.training.retrieval import retriever as retrieving
 from dropdrift.training.retrieval.histories import Histories
 from dropdrift.training.retrieval.retriever import History, Retriever
@@ -393,3 +394,37 @@ def test_popular_answers_come_from_counts_alone(retriever: Retriever) -> None:
     assert scores == sorted(scores, reverse=True)
     assert {recommendation.source for recommendation in answer} == {"popular"}
     assert dataclasses.asdict(answer[0]).keys() == {"item", "title", "score", "source"}
+
+
+def test_a_compiled_reverse_process_answers_the_same(
+    world: Path,
+    tmp_path: Path,
+    succeed: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is compiled, and that it is asked; what torch makes of it is the model's test."""
+    compiled = []
+
+    def remembered(step: Any, mode: str) -> Any:
+        compiled.append((step.__name__, mode))
+        return step
+
+    source = _source(tmp_path, "user,items\na,i1 i2 i3\nb,i4 i5\n")
+    succeed(*_retrieve(world, source))
+    plain = _answers(tmp_path)
+    for written in ("answers.parquet", "answers.json"):
+        (tmp_path / written).unlink()
+    monkeypatch.setattr(torch, "compile", remembered)
+    monkeypatch.setattr(towers, "require_compiler", lambda _: None)
+    succeed(*_retrieve(world, source, "--compile"))
+    assert compiled == [("forward", "default")]
+    pd.testing.assert_frame_equal(_answers(tmp_path), plain)
+
+
+def test_compiling_needs_a_reverse_process(
+    retriever: Retriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    next_item = retriever.towers._model.dense.user.next_item
+    monkeypatch.setattr(next_item, "kind", "last")
+    with pytest.raises(ValueError, match="reverse process, and this run's model has none"):
+        retriever.towers.compile()

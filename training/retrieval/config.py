@@ -90,6 +90,8 @@ class RetrieveConfig:
         ef_search: Candidates held while a graph is walked (hnsw); 0: as the index was built.
         probes: Lists compared for a user (ivf); 0: as the index was built.
         show: Requests whose answers are printed.
+        compile: Have torch compile the steps of T2Diff's reverse process; on a GPU they become CUDA
+            graphs. Takes a minute or so before the first answer, and needs a compiler.
         seed: Seed of the model's noise.
     """
 
@@ -109,6 +111,7 @@ class RetrieveConfig:
     ef_search: int = 0
     probes: int = 0
     show: int = 3
+    compile: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

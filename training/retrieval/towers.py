@@ -13,7 +13,10 @@ from torch import Tensor
 
 from dropdrift.data.interactions.catalogue import Catalogue
 from dropdrift.data.schema import Schema
+from dropdrift.models.t2diff.next_item import ESTIMATED
+from dropdrift.models.t2diff.user_tower import T2DiffTower
 from dropdrift.training.build import matching_model
+from dropdrift.training.compiler import require_compiler
 from dropdrift.training.config import TrainConfig
 from dropdrift.training.distributed import Ranks
 from dropdrift.training.evaluation import restore_model
@@ -60,6 +63,21 @@ class Towers:
         self._unused = catalogue.features(np.zeros(1, dtype=np.int64))
         self.items: Vectors = _to_numpy(vectors)
         self.window = config.data.sequence.window
+
+    def compile(self) -> None:
+        """Have torch compile the reverse process when a user's vector is first asked for.
+
+        Raises:
+            ValueError: there is no compiler, or the model has no reverse process.
+        """
+        tower = self._model.dense.user
+        if not isinstance(tower, T2DiffTower) or tower.next_item.kind not in ESTIMATED:
+            raise ValueError(
+                "--compile is for T2Diff's reverse process, and this run's model has none: leave "
+                "it out"
+            )
+        require_compiler(self._device)
+        tower.next_item.compile_serving()
 
     @torch.no_grad()
     def users(self, histories: Histories, noise_seed: int, first_row: int = 0) -> Vectors:
