@@ -58,8 +58,9 @@ COMMANDS = {
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code.
 
-    0: done. 2: the user's mistake, told in one line. 130: interrupted. Any other exception is a
-    bug and leaves with its traceback; ``DROPDRIFT_TRACEBACK=1`` shows it for mistakes as well.
+    0: done. 2: the user's mistake or too little memory, told in one line. 130: interrupted. Any
+    other exception is a bug and leaves with its traceback; ``DROPDRIFT_TRACEBACK=1`` shows it for
+    mistakes as well.
     """
     sys.exit(_guarded(sys.argv[1:] if argv is None else argv))
 
@@ -76,6 +77,11 @@ def _guarded(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         _say("interrupted")
         return INTERRUPTED
+    except MemoryError as error:
+        if os.environ.get("DROPDRIFT_TRACEBACK"):
+            raise
+        _say(f"not enough memory: {str(error) or 'it is used up'}")
+        return USER_ERROR
     except (ValueError, OSError) as error:
         message = _users_mistake(error)
         if message is None or os.environ.get("DROPDRIFT_TRACEBACK"):

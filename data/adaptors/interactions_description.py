@@ -165,4 +165,6 @@ def _values(column: Any, raw: Any) -> tuple[str, ...]:
     """The values that are kept, as text."""
     values = raw if isinstance(raw, list) else [raw]
     texts = [str(value).lower() if isinstance(value, bool) else value for value in values]
+    if not texts:
+        raise ValueError(f"keep: {column} is empty: name the values of an interaction")
     return convert(tuple[str, ...], texts, f"keep: {column}")

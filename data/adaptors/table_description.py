@@ -128,6 +128,8 @@ def read_description(path: Path) -> TableDescription:
 
 
 def _description(raw: Any, default_name: str) -> TableDescription:
+    if isinstance(raw, dict) and raw.get("kind") == "interactions":
+        raise ValueError("describes interactions, which are prepared by '--task matching'")
     file = build(_File, raw, "the file")
     rules = _rules(file.labels)
     spec = DatasetSpec(

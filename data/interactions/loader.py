@@ -113,7 +113,8 @@ class SequenceLoader:
         if not self.rows:
             raise ValueError(
                 f"{directory / USERS_FILE}: no user has enough interactions for part {part!r} of "
-                f"data.sequence.protocol = {sequence.protocol!r}"
+                f"data.sequence.protocol = {sequence.protocol!r}, which keeps their last ones for "
+                "validation and test: it needs longer sequences"
             )
 
     def batches(self, cursor: Cursor) -> Generator[SequenceBatch, None, None]:

@@ -114,6 +114,6 @@ def _field(schema: Schema, name: str) -> Field:
     if name not in schema.field_names:
         raise ValueError(
             f"model.item.fields names {name!r}; the data set's items have "
-            f"{', '.join(schema.field_names)}"
+            f"{', '.join(schema.field_names)}: name some of those, or none for all"
         )
     return schema.field(name)

@@ -17,6 +17,9 @@ NextItemInto = Literal["session", "user", "both"]
 TrainingEstimate = Literal["noised", "noise"]
 KlNorm = Literal["squared", "plain"]
 
+# What a difference of times can be.
+MAX_GAP = 2**63 - 1
+
 
 @dataclass(frozen=True)
 class DiffusionConfig:
@@ -138,6 +141,8 @@ class SessionConfig:
         for name in ("length", "gap", "heads", "feed_forward", "attention_hidden"):
             at_least(f"t2diff.session.{name}", getattr(self, name), 1)
         at_least("t2diff.session.user_layers", self.user_layers, -1)
+        if self.gap > MAX_GAP:
+            raise ValueError(f"model.t2diff.session.gap is {self.gap}, must be at most {MAX_GAP}")
         share("t2diff.session.dropout", self.dropout)
 
 

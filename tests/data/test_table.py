@@ -116,6 +116,7 @@ format: {delimiter: ";", columns: [1, click, buy], encoding: latin-1, quote: ""}
         ("user: user", "user: {}", "the file: user is {}, must be of type str"),
         ("user: user", "format: {delimiter: '::'}", "delimiter is '::', must be one character"),
         ("user: user", "user: [", "is not valid YAML"),
+        ("user: user", "kind: interactions", "describes interactions, .* '--task matching'"),
     ],
 )
 def test_a_wrong_description_is_told_by_file_key_and_value(

@@ -190,6 +190,7 @@ def test_a_wrong_column_is_named(keys: dict[str, Any], message: str, folder: Pat
             "field 'p' has group 'user'",
         ),
         ({"keep": {"event": [["buy"]]}}, "keep: event"),
+        ({"keep": {"event": []}}, "keep: event is empty"),
     ],
 )
 def test_a_wrong_description_is_named(keys: dict[str, Any], message: str, folder: Path) -> None:

@@ -10,6 +10,10 @@ from dropdrift.training.matching.config import TransitionConfig
 
 IndexKind = Literal["flat", "hnsw", "ivf"]
 
+# What FAISS takes, and four kilobytes an item.
+_MAX_EFFORT = 2**31 - 1
+_MAX_LINKS = 512
+
 REQUEST_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 
 
@@ -58,6 +62,8 @@ class IndexConfig:
         least = {"hnsw_links": 2, "ivf_lists": 0, "probes": 0, "seed": 0}
         positive = ("ef_construction", "ef_search", "k", "sample", "batch_size")
         _check(self, least | dict.fromkeys(positive, 1))
+        _check_most(self, {"ef_construction": _MAX_EFFORT, "ef_search": _MAX_EFFORT})
+        _check_most(self, {"hnsw_links": _MAX_LINKS})
         if self.probes > self.ivf_lists > 0:
             raise ValueError(
                 f"probes is {self.probes}, must be at most ivf_lists, which is {self.ivf_lists}"
@@ -117,6 +123,7 @@ class RetrieveConfig:
     def __post_init__(self) -> None:
         least = dict.fromkeys(("ef_search", "probes", "show", "seed", "transition_weight"), 0)
         _check(self, {"k": 1, "batch_size": 1, **least})
+        _check_most(self, {"ef_search": _MAX_EFFORT})
         if not self.separator:
             raise ValueError("separator is empty, must be at least one character")
         if self.out.suffix.lower() not in (".parquet", ".pq"):
@@ -131,3 +138,9 @@ def _check(options: IndexConfig | RetrieveConfig, least: dict[str, int]) -> None
     for name, lowest in least.items():
         if getattr(options, name) < lowest:
             raise ValueError(f"{name} is {getattr(options, name)}, must be at least {lowest}")
+
+
+def _check_most(options: IndexConfig | RetrieveConfig, most: dict[str, int]) -> None:
+    for name, highest in most.items():
+        if getattr(options, name) > highest:
+            raise ValueError(f"{name} is {getattr(options, name)}, must be at most {highest}")

@@ -39,6 +39,11 @@ def test_split_by_gap():
     assert session_lengths(present, times, config, True).tolist() == [[3]]
 
 
+def test_a_gap_beyond_all_times_is_refused():
+    with pytest.raises(ValueError, match=r"session\.gap is .*, must be at most"):
+        SessionConfig(split="gap", gap=2**63)
+
+
 def test_masked_softmax():
     scores = torch.tensor([[1.0, 5.0, 2.0], [1.0, 2.0, 3.0]], requires_grad=True)
     mask = torch.tensor([[True, False, True], [False] * 3])

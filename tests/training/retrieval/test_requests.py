@@ -152,6 +152,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     [
         ({"k": 0}, "k is 0, must be at least 1"),
         ({"separator": ""}, "separator is empty"),
+        ({"ef_search": 2**31}, "ef_search is 2147483648, must be at most 2147483647"),
         ({"items_column": "user"}, "the column 'user' cannot be two of"),
     ],
 )

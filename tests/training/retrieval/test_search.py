@@ -146,6 +146,15 @@ def test_a_setting_of_another_kind_is_refused(
         ItemSearch.build(vectors(9), options(kind)).set_effort(**setting)
 
 
+@pytest.mark.parametrize(
+    ("setting", "most"),
+    [("hnsw_links", 512), ("ef_construction", 2**31 - 1), ("ef_search", 2**31 - 1)],
+)
+def test_what_faiss_does_not_take_is_refused(setting: str, most: int) -> None:
+    with pytest.raises(ValueError, match=f"{setting} is {most + 1}, must be at most {most}"):
+        options("hnsw", **{setting: most + 1})
+
+
 def test_vectors_that_are_not_finite_are_refused() -> None:
     broken = vectors(5)
     broken[3, 2] = np.nan
