@@ -232,6 +232,8 @@ class NextItem(nn.Module):
 
         def estimator(noisy: Tensor, step: Tensor, items: Tensor, present: Tensor) -> Tensor:
             del items, present  # they are in the condition
+            if self._compiled is not None:  # a CUDA graph may use the last step's memory again
+                torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             return take_step(noisy, step, *condition)
 
         sample = _last(self._reverse(estimator, items, there, noise.after(first)))

@@ -6,7 +6,11 @@ import torch
 from torch import Tensor
 
 
-def step_waves(step: Tensor, count: int) -> Tensor:
-    """sin(t / 2^f) for f = 0..count - 1: [R, count] of t, [R]."""
-    octave = torch.arange(count, device=step.device, dtype=torch.float32)
-    return torch.sin(step.unsqueeze(1) * torch.exp2(-octave))
+def wave_frequencies(count: int) -> Tensor:
+    """2^-f for f = 0..count - 1; modules keep them: making them takes longer than the sines."""
+    return torch.exp2(-torch.arange(count, dtype=torch.float32))
+
+
+def step_waves(step: Tensor, frequencies: Tensor) -> Tensor:
+    """sin(t / 2^f): [R, count] of t, [R], and :func:`wave_frequencies` [count]."""
+    return torch.sin(step.unsqueeze(1) * frequencies)

@@ -15,7 +15,7 @@ from torch.autograd.function import FunctionCtx
 
 from dropdrift.models.t2diff import unet_by_position as by_position
 from dropdrift.models.t2diff.diffusion import ServingStep
-from dropdrift.models.t2diff.step_embedding import step_waves
+from dropdrift.models.t2diff.step_embedding import step_waves, wave_frequencies
 
 # The step embedding's scale: small next to embeddings, as published.
 STEP_SCALE = 0.01
@@ -43,6 +43,8 @@ class UNet(nn.Module):
         ValueError: the window cannot be halved levels - 1 times.
     """
 
+    frequencies: Tensor
+
     def __init__(self, width: int, window: int, levels: int) -> None:
         super().__init__()
         if window < 2 ** (levels - 1):
@@ -51,6 +53,7 @@ class UNet(nn.Module):
                 f"{2 ** (levels - 1)}, or fewer levels"
             )
         self.entries = window
+        self.register_buffer("frequencies", wave_frequencies(2 * width), persistent=False)
         self.serving_rows = max(128, 1024 // width)
         self.extension = -window % 2 ** (levels - 1)
         channels = [width * 2**level for level in range(levels)]
@@ -67,7 +70,7 @@ class UNet(nn.Module):
     def forward(self, noisy: Tensor, step: Tensor, items: Tensor, present: Tensor) -> Tensor:
         """z_0_hat [R, n, d]; see ``Estimator``. Positions without an item enter as zeros."""
         hidden = torch.cat([noisy, items], dim=2)
-        waves = step_waves(step, hidden.shape[2]).to(hidden.dtype)
+        waves = step_waves(step, self.frequencies).to(hidden.dtype)
         hidden = hidden + STEP_SCALE * waves.unsqueeze(1)
         hidden = hidden * present.unsqueeze(2)
         if self.extension:
@@ -98,7 +101,7 @@ class UNet(nn.Module):
             items: [n, d, R].
             there: [n, 1, R].
         """
-        waves = STEP_SCALE * step_waves(step[:1], 2 * noisy.shape[2])[0]
+        waves = STEP_SCALE * step_waves(step[:1], self.frequencies)[0]
         padded = by_position.enter(noisy, waves, items, there, self.extension)
         skips: list[Tensor] = []
         hidden = padded

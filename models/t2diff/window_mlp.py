@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dropdrift.models.t2diff.diffusion import ServingStep
-from dropdrift.models.t2diff.step_embedding import step_waves
+from dropdrift.models.t2diff.step_embedding import step_waves, wave_frequencies
 
 WAVES = 16
 
@@ -30,12 +30,14 @@ class WindowMLP(nn.Module):
 
     entries = 1
     serving_rows = 512
+    frequencies: Tensor
 
     def __init__(self, width: int, window: int, hidden_width: int) -> None:
         super().__init__()
         self.noisy = nn.Linear(width, hidden_width, bias=False)
         self.items = nn.Linear(window * width, hidden_width)
         self.block = Block(hidden_width)
+        self.register_buffer("frequencies", wave_frequencies(WAVES), persistent=False)
         self.norm = nn.LayerNorm(hidden_width)
         self.output = nn.Linear(hidden_width, width)
         nn.init.zeros_(self.output.weight)
@@ -60,7 +62,7 @@ class WindowMLP(nn.Module):
 
     def _estimate(self, noisy: Tensor, step: Tensor, encoded: Tensor) -> Tensor:
         hidden = self.noisy(noisy[:, -1]) + encoded
-        hidden = self.block(hidden, step_waves(step, WAVES).to(hidden.dtype))
+        hidden = self.block(hidden, step_waves(step, self.frequencies).to(hidden.dtype))
         return self.output(F.silu(self.norm(hidden))).unsqueeze(1)
 
 

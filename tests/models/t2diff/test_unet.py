@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dropdrift.models.t2diff.step_embedding import step_waves
+from dropdrift.models.t2diff.step_embedding import step_waves, wave_frequencies
 from dropdrift.models.t2diff.unet import STEP_SCALE, UNet
 from dropdrift.models.t2diff.window_mlp import WindowMLP
 
@@ -146,7 +146,7 @@ def test_mlp_reads_noise_step_and_every_item():
 
 
 def test_waves_are_finite_for_wide_embeddings():
-    waves = step_waves(torch.tensor([1, 1000]), 512)
+    waves = step_waves(torch.tensor([1, 1000]), wave_frequencies(512))
     assert waves.isfinite().all()
     torch.testing.assert_close(waves[1, 3], torch.sin(torch.tensor(125.0)))
 
