@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import dropdrift
+from dropdrift.launchers.one_line import one_line
 from dropdrift.launchers.stack import require_matched_stack
 
 USER_ERROR = 2
@@ -141,6 +142,4 @@ def _say(message: str) -> None:
     """
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     rank = f" rank {os.environ.get('RANK')}" if several else ""
-    line = " ".join(message.split())
-    shown = "".join(sign if sign.isprintable() else "\ufffd" for sign in line)
-    print(f"dropdrift{rank}: {shown}", file=sys.stderr, flush=True)
+    print(f"dropdrift{rank}: {one_line(message)}", file=sys.stderr, flush=True)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dropdrift.launchers.one_line import one_line
 from dropdrift.launchers.options import parse_config
 from dropdrift.launchers.trained import trained_config
 from dropdrift.training.retrieval.config import RetrieveConfig
@@ -77,7 +78,7 @@ def print_answers(retrieved: Retrieved, console: Console | None = None) -> None:
 
 
 def _table(shown: Shown) -> Table:
-    user = "without a user" if shown.user is None else f"user {shown.user}"
+    user = "without a user" if shown.user is None else f"user {one_line(shown.user)}"
     title = Text(f"{user}, by {'the model' if shown.source == 'model' else 'popularity'}")
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     table.add_column("rank", justify="right")
@@ -91,6 +92,9 @@ def _table(shown: Shown) -> Table:
         digits = 3 if shown.source == "model" else 0
         # Text, so that brackets in a title are no markup.
         table.add_row(
-            rank, Text(name), "" if score is None else f"{score:,.{digits}f}", Text(newest)
+            rank,
+            Text(one_line(name)),
+            "" if score is None else f"{score:,.{digits}f}",
+            Text(one_line(newest)),
         )
     return table

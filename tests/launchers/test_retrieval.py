@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -14,13 +15,16 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+from rich.console import Console
 
 from dropdrift.data.interactions.sequences import Sequences
 from dropdrift.data.schema import Schema
+from dropdrift.launchers.retrieve import print_answers
 from dropdrift.launchers.trained import trained_config
 from dropdrift.training.matching.prior import transition_prior
 from dropdrift.training.retrieval import measure, towers
 from dropdrift.training.retrieval import retriever as retrieving
+from dropdrift.training.retrieval.answers import Retrieved, Shown
 from dropdrift.training.retrieval.histories import Histories
 from dropdrift.training.retrieval.retriever import History, Retriever
 
@@ -428,3 +432,13 @@ def test_compiling_needs_a_reverse_process(
     monkeypatch.setattr(next_item, "kind", "last")
     with pytest.raises(ValueError, match="reverse process, and this run's model has none"):
         retriever.towers.compile()
+
+
+def test_titles_are_shown_on_a_line_each_and_steer_no_terminal() -> None:
+    shown = Shown("u\n1", ["\x1b[31mred", "[bold]b"], [("a\nb", 1.0), ("\u202ec", 0.5)], "model")
+    stream = io.StringIO()
+    print_answers(Retrieved(shown=[shown]), Console(file=stream, width=100))
+    lines = [" ".join(line.split()) for line in stream.getvalue().splitlines()]
+    assert "user u 1, by the model" in lines
+    assert "1 a b 1.000 \ufffd[31mred" in lines
+    assert "2 \ufffdc 0.500 [bold]b" in lines
