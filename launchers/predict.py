@@ -24,8 +24,8 @@ def run(arguments: list[str]) -> int:
     config = trained_config(options.run_folder)
     if config.model.kind != "ranking":
         raise ValueError(
-            f"--run-folder {options.run_folder} holds a matching model ({config.model.kind}), which "
-            "scores no rows: recommend with 'dropdrift index' and 'dropdrift retrieve'"
+            f"--run-folder {options.run_folder} holds a matching model ({config.model.kind}), "
+            "which scores no rows: recommend with 'dropdrift index' and 'dropdrift retrieve'"
         )
     from dropdrift.training.prediction import predict
 

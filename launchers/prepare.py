@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,29 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dropdrift.launchers.options import parse_config
 from dropdrift.launchers.prepare_matching import MATCHING_LAYOUTS, prepare_matching
+from dropdrift.launchers.prepare_options import (
+    PrepareOptions,
+    print_set_aside,
+    read_statistics,
+)
 
 if TYPE_CHECKING:
     from dropdrift.data.source import Source
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrepareOptions:
-    """Where the prepared data goes.
-
-    Attributes:
-        out: Folder to make.
-        task: What the data is prepared for: ranking rows of impressions, or matching users with
-            items by the sequences of their interactions (movielens, kuairand and table; add
-            '--task matching' to '--help' for the options that it has).
-        bad_rows: What a row that cannot be read does: strict ends with an error, quarantine sets
-            it aside and counts it.
-        overwrite: Replace a prepared data set that is there.
-    """
-
-    out: Path
-    task: Literal["ranking", "matching"] = "ranking"
-    bad_rows: Literal["strict", "quarantine"] = "strict"
-    overwrite: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +148,6 @@ def _run_matching(name: str, arguments: list[str]) -> None:
 def prepare_source(source: Source, options: PrepareOptions) -> None:
     """Prepare ``source`` and print what has come of it."""
     from dropdrift.data.preparing.prepare import prepare
-    from dropdrift.data.preparing.statistics import QUARANTINE_FILE, STATISTICS_FILE
     from dropdrift.training.provenance import provenance
 
     schema = prepare(
@@ -174,7 +157,7 @@ def prepare_source(source: Source, options: PrepareOptions) -> None:
         overwrite=options.overwrite,
         provenance=provenance(options),
     )
-    statistics = json.loads((options.out / STATISTICS_FILE).read_text(encoding="utf-8"))
+    statistics = read_statistics(options)
     rows = ", ".join(f"{part} {p['rows']:,}" for part, p in statistics["parts"].items())
     numbers = sum(table.rows * table.width for table in schema.tables)
     missing = sum(field.missing_rate for field in schema.fields) / len(schema.fields)
@@ -182,9 +165,7 @@ def prepare_source(source: Source, options: PrepareOptions) -> None:
         f"{options.out}: rows: {rows}; {len(schema.fields)} fields, {missing:.1%} missing; "
         f"{len(schema.tables)} tables, {numbers:,} parameters"
     )
-    set_aside = sum(statistics["bad_rows"].values())
-    if set_aside:
-        print(f"{set_aside:,} rows set aside, listed in {options.out / QUARANTINE_FILE}")
+    print_set_aside(options, statistics)
 
 
 def _kuairand(options: KuaiRandOptions) -> Source:

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from dropdrift.launchers.prepare_options import (
+    PrepareOptions,
+    print_set_aside,
+    read_statistics,
+)
 
 if TYPE_CHECKING:
     from dropdrift.data.interactions.source import InteractionSource
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatchingOptions:
-    """Where the prepared interactions go.
+class MatchingOptions(PrepareOptions):
+    """Where the prepared interactions go."""
 
-    Attributes:
-        out: Folder to make.
-        task: What the data is prepared for: ranking rows of impressions, or matching users with
-            items by the sequences of their interactions.
-        bad_rows: What a row that cannot be read does: strict ends with an error, quarantine sets
-            it aside and counts it.
-        overwrite: Replace a prepared data set that is there.
-    """
-
-    out: Path
     task: Literal["ranking", "matching"] = "matching"
-    bad_rows: Literal["strict", "quarantine"] = "strict"
-    overwrite: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +68,6 @@ class TableOptions(MatchingOptions):
 def prepare_matching(source: InteractionSource, options: MatchingOptions) -> None:
     """Prepare ``source`` and print what has come of it."""
     from dropdrift.data.interactions.prepare import prepare_interactions
-    from dropdrift.data.preparing.statistics import QUARANTINE_FILE, STATISTICS_FILE
     from dropdrift.training.provenance import provenance
 
     schema = prepare_interactions(
@@ -85,7 +77,7 @@ def prepare_matching(source: InteractionSource, options: MatchingOptions) -> Non
         overwrite=options.overwrite,
         provenance=provenance(options),
     )
-    statistics = json.loads((options.out / STATISTICS_FILE).read_text(encoding="utf-8"))
+    statistics = read_statistics(options)
     lengths = statistics["lengths"]
     print(
         f"{options.out}: {statistics['users']:,} users, {statistics['items']:,} items, "
@@ -96,9 +88,7 @@ def prepare_matching(source: InteractionSource, options: MatchingOptions) -> Non
     without = statistics["side_table"]["catalogue_items_not_in_it"]
     if without and statistics["side_table"]["items"]:
         print(f"items without side features, since they are not listed: {without:,}")
-    set_aside = sum(statistics["bad_rows"].values())
-    if set_aside:
-        print(f"{set_aside:,} rows set aside, listed in {options.out / QUARANTINE_FILE}")
+    print_set_aside(options, statistics)
 
 
 def _movielens(options: MovieLensOptions) -> InteractionSource:

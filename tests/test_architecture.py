@@ -38,6 +38,7 @@ WITHOUT_TORCH = (
     "launchers/doctor.py",
     "launchers/prepare.py",
     "launchers/prepare_matching.py",
+    "launchers/prepare_options.py",
     "data/counter.py",
     "data/ragged.py",
     "data/schema.py",

@@ -84,7 +84,10 @@ def test_rows_that_were_set_aside_are_told(shop, succeed, tmp_path):
     ("changed", "message"),
     [
         (["--task", "matching", "--source", "none.csv"], "none.csv does not exist"),
-        (["--task", "ranking"], "shop.yaml: the file has the unknown key 'kind'"),
+        (
+            ["--task", "ranking"],
+            "shop.yaml: describes interactions, which are prepared by '--task matching'",
+        ),
         (["--task", "retrieval"], "--task is 'retrieval', must be one of ranking, matching"),
         (["--task", "matching", "--tab", "1"], "unknown option --tab"),
     ],
