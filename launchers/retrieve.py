@@ -51,6 +51,9 @@ def warnings(counts: Counts, k: int) -> list[str]:
         f"of {counts.items:,} items in histories are not in the index: skipped": (
             counts.unknown_items
         ),
+        "histories have no times, which the model looks at: taken as if all was at once": (
+            counts.histories_without_times
+        ),
         "requests repeat a user: each is answered": counts.repeated_users,
         f"requests have fewer than {k} items to choose from": counts.short_answers,
     }

@@ -145,6 +145,11 @@ class SessionConfig:
             raise ValueError(f"model.t2diff.session.gap is {self.gap}, must be at most {MAX_GAP}")
         share("t2diff.session.dropout", self.dropout)
 
+    @property
+    def looks_at_times(self) -> bool:
+        """Whether a user's vector depends on when something was, besides on the order."""
+        return self.time_lag or self.split == "gap"
+
 
 @dataclass(frozen=True)
 class T2DiffConfig:

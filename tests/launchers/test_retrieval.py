@@ -191,11 +191,29 @@ def test_histories_of_the_client(
         "answers": 15,
     }
     assert "3 of 12 items in histories are not in the index" in said
+    assert "have no times" not in said
     items = [answers.loc[answers["request"] == n, "item"].tolist() for n in range(5)]
     histories = [History(["i1", "i2", "i3"]), History([]), History(["yyy"])]
     histories += [History(["i3", "i1", "i2"], [30, 10, 20]), History(["i1", "i2", "i3"])]
     for ours, theirs in zip(retriever.recommend(histories, 3), items, strict=True):
         assert [recommendation.item for recommendation in ours] == theirs
+
+
+@pytest.mark.timeout(120)
+def test_histories_without_times_are_counted_where_the_model_looks_at_times(
+    interactions_folder: Path, tmp_path: Path, succeed: Callable[..., Any]
+) -> None:
+    recipe, index = tmp_path / "recipe.yaml", tmp_path / "index"
+    recipe.write_text(RECIPE.replace("length: 4", "length: 4, time_lag: true"))
+    run = tmp_path / "run"
+    succeed("train", "--recipe", recipe, "--data.path", interactions_folder, "--out", run)
+    succeed("index", "--run-folder", run, "--out", index)
+    source = _source(tmp_path, "user,items,times\na,i1 i2,\nb,i3 i1,10 20\nc,,\n")
+    out = tmp_path / "answers.parquet"
+    files = ("--run-folder", run, "--index", index, "--source", source, "--out", out)
+    said = succeed("retrieve", *files).messages
+    assert "1 histories have no times, which the model looks at" in said
+    assert _counts(tmp_path)["histories_without_times"] == 1
 
 
 def test_a_history_in_the_file_is_the_user_s_whole_one(

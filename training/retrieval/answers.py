@@ -51,6 +51,8 @@ class Counts:
         unknown_users: not in the prepared data, so answered by the most popular items.
         empty_histories: without items, so answered by the most popular items.
         histories_of_unknown_items: with items none of which is in the catalogue, likewise.
+        histories_without_times: with items but no times, where the model looks at times: taken as
+            if all were at once.
         repeated_users: requests whose user came before in the file; each is answered.
         items: items of all histories.
         unknown_items: of those, not in the catalogue and skipped.
@@ -64,6 +66,7 @@ class Counts:
     unknown_users: int = 0
     empty_histories: int = 0
     histories_of_unknown_items: int = 0
+    histories_without_times: int = 0
     repeated_users: int = 0
     items: int = 0
     unknown_items: int = 0
@@ -227,6 +230,8 @@ class _Run:
         counts.items += len(rows)
         counts.unknown_items += int((rows < 0).sum())
         counts.empty_histories += int((given == 0).sum())
+        if retriever.towers.looks_at_times:
+            counts.histories_without_times += int(((given > 0) & ~raw.timed).sum())
         counts.histories_of_unknown_items += int(((given > 0) & (histories.lengths == 0)).sum())
         return histories
 

@@ -31,12 +31,14 @@ class RawHistories:
     Attributes:
         offsets: int64 [R + 1], where each request's items begin, and the end.
         items: raw ids [U], and for each entry the position of its own [V]; -1 where it has none.
-        times: int64 [V], when; None where no request says so.
+        times: int64 [V], when; None where no request says so, 0 where this one does not.
+        timed: bool [R], whether the request says so.
     """
 
     offsets: NDArray[np.int64]
     items: Texts
     times: NDArray[np.int64] | None
+    timed: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -153,13 +155,15 @@ class RequestFile:
         options = self._options
         offsets, flat = self._lists(table.column(options.items_column))
         items = self._texts(flat, options.items_column)
-        times = None
-        if options.times_column in self._columns:
-            times = self._times(table.column(options.times_column), offsets, first)
-        return RawHistories(offsets, items, times)
+        if options.times_column not in self._columns:
+            return RawHistories(offsets, items, None, np.zeros(len(table), dtype=bool))
+        times, timed = self._times(table.column(options.times_column), offsets, first)
+        return RawHistories(offsets, items, times, timed)
 
-    def _times(self, column: pa.Array, offsets: NDArray[np.int64], first: int) -> NDArray[np.int64]:
-        """When, for each item of each request; 0 where a request has no times at all."""
+    def _times(
+        self, column: pa.Array, offsets: NDArray[np.int64], first: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """When, for each item of each request [V], 0 where it has no times; which have some [R]."""
         name, items = self._options.times_column, np.diff(offsets)
         own, flat = self._lists(column)
         lengths = np.diff(own)
@@ -182,8 +186,9 @@ class RequestFile:
                 f"{self._path}, row {first + row + 1}: {value!r} in column {name!r} is no time"
             )
         times = np.zeros(int(items.sum()), dtype=np.int64)
-        times[np.repeat(lengths > 0, items)] = numbers.astype(np.int64)
-        return times
+        timed: NDArray[np.bool_] = lengths > 0
+        times[np.repeat(timed, items)] = numbers.astype(np.int64)
+        return times, timed
 
     def _lists(self, column: pa.Array) -> tuple[NDArray[np.int64], pa.Array]:
         """Offsets [R + 1] and values [V] of a column of lists or of text."""

@@ -42,6 +42,7 @@ class Towers:
     Attributes:
         items: float32 [I, O], on the CPU.
         window: newest interactions that a user's vector is made from.
+        looks_at_times: whether it depends on when they were, besides on their order.
 
     Raises:
         ValueError: there is no whole checkpoint, or it is of another model.
@@ -63,6 +64,8 @@ class Towers:
         self._unused = catalogue.features(np.zeros(1, dtype=np.int64))
         self.items: Vectors = _to_numpy(vectors)
         self.window = config.data.sequence.window
+        model = config.model
+        self.looks_at_times = model.kind == "t2diff" and model.t2diff.session.looks_at_times
 
     def compile(self) -> None:
         """Have torch compile the reverse process when a user's vector is first asked for.
