@@ -78,8 +78,8 @@ def _guarded(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         _say("interrupted")
         return INTERRUPTED
-    except MemoryError as error:
-        if os.environ.get("DROPDRIFT_TRACEBACK"):
+    except (MemoryError, RuntimeError) as error:
+        if not _is_of_memory(error) or os.environ.get("DROPDRIFT_TRACEBACK"):
             raise
         _say(f"not enough memory: {str(error) or 'it is used up'}")
         return USER_ERROR
@@ -123,6 +123,12 @@ def _help() -> str:
             "'dropdrift COMMAND --help' lists the options of one.",
         ]
     )
+
+
+def _is_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether memory has run out: torch says so by a RuntimeError, on a CPU by its text alone."""
+    by_name = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return by_name or "DefaultCPUAllocator" in str(error)
 
 
 def _users_mistake(error: ValueError | OSError) -> str | None:

@@ -112,6 +112,10 @@ def test_a_command_gets_its_arguments_and_gives_the_exit_code(
         (OSError(errno.ENOSPC, "No space left"), "[Errno 28] No space left"),
         (MemoryError("Unable to allocate 8 TiB"), "not enough memory: Unable to allocate 8 TiB"),
         (MemoryError(), "not enough memory: it is used up"),
+        (
+            RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory"),
+            "not enough memory: [enforce fail] . DefaultCPUAllocator: can't allocate memory",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
