@@ -132,6 +132,7 @@ def _serving(
 ) -> Callable[[SequenceBatch], Tensor]:
     @torch.no_grad()
     def call(batch: SequenceBatch) -> Tensor:
+        """User vectors of a batch [B, o]."""
         return tower.serve(x, batch, seed)
 
     return call
@@ -143,6 +144,7 @@ def _scoring(x: Tensor) -> Contender:
 
     @torch.no_grad()
     def call(batch: SequenceBatch) -> Tensor:
+        """Rows of the best items for each user of a batch."""
         rows = batch.items[:, -1].clamp(min=0)
         return (users[rows] @ x.T).topk(min(ANSWERS, len(x))).indices
 

@@ -33,6 +33,7 @@ class _RowsColumn(ProgressColumn):
     """Rows, and rows per second over the last half minute: a run may begin in the middle."""
 
     def render(self, task: Task) -> Text:
+        """The column's text for one task."""
         speed = task.finished_speed or task.speed
         rate = "-" if speed is None else f"{speed:,.0f}"
         return Text(f"{task.completed:,.0f} rows, {rate} rows/s")

@@ -123,6 +123,7 @@ def measure(label: str, metric: str, drop: Drop = NOTHING) -> Measure:
     """Reads one metric of a result; NaN where it was not measured."""
 
     def read(result: EvaluationResult) -> float:
+        """The metric of one result; NaN where it was not measured."""
         task = result.tasks.get(label)
         metrics = task.metrics(*drop) if task else None
         return float(getattr(metrics, metric)) if metrics else float("nan")

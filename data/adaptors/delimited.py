@@ -125,9 +125,11 @@ class _Utf8Stream(io.RawIOBase):
         self._last_row = last_row
 
     def readable(self) -> bool:
+        """Always true: pyarrow asks."""
         return True
 
     def read(self, size: int = -1) -> bytes:
+        """The next text in UTF-8: up to ``size`` bytes, or the row put after the end."""
         # A character takes at most four bytes.
         chunk = self._text.read(max(1, size // 4)).encode()
         if not chunk and self._last_row:
@@ -181,6 +183,7 @@ class _Rows:
         return numbers
 
     def add_bad(self, number: int, reason: str, value: str) -> None:
+        """Hand row ``number`` of this file to the source's bad rows."""
         self._bad_rows.add(self.path, number, reason, value)
 
 

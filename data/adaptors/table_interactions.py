@@ -92,6 +92,7 @@ class _ItemFiles:
                 )
 
     def batches(self, bad_rows: BadRows) -> Iterator[pa.RecordBatch]:
+        """The rows of the table of items, as ``InteractionSource.items`` gives them."""
         spec = self._spec
         names = [*([spec.title] if spec.title else []), *(field.name for field in spec.fields)]
         numeric = [f.name for f in spec.fields if f.kind == "numeric" and not f.missing_codes]

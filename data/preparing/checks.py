@@ -87,6 +87,7 @@ class _BatchChecker:
         self._good = np.ones(batch.num_rows, dtype=bool)
 
     def checked(self) -> pa.RecordBatch:
+        """The batch's good rows, with the columns that the description names."""
         spec = self._spec
         columns: dict[str, pa.Array] = {}
         for field in spec.fields:

@@ -206,6 +206,7 @@ class _Example:
         self._open = EXAMPLE_ROWS
 
     def add(self, rows: pa.RecordBatch) -> None:
+        """Keep the first of these rows, as long as there is room."""
         if self._batches and rows.schema != self._batches[0].schema:
             self._open = 0
         if self._open:
@@ -213,4 +214,5 @@ class _Example:
             self._open -= self._batches[-1].num_rows
 
     def write(self, path: Path) -> None:
+        """Write what was kept as Parquet."""
         pq.write_table(pa.Table.from_batches(self._batches), path, compression="zstd")

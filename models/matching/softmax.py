@@ -115,6 +115,7 @@ class _ChunkedSoftmax(torch.autograd.Function):
         rows: int,
         precision: torch.dtype,
     ) -> Tensor:
+        """The summed loss; gradients are made on the way and kept."""
         exact = torch.promote_types(users.dtype, torch.float32)
         sums = _Sums(users.to(exact), items.to(exact), negatives, smoothing, precision)
         with_gradients = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
@@ -129,6 +130,7 @@ class _ChunkedSoftmax(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """The kept gradients, scaled."""
         user_gradient, item_gradient = ctx.saved_tensors
         return user_gradient * gradient, item_gradient * gradient, *(None,) * 6
 

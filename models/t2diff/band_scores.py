@@ -68,6 +68,7 @@ class _BandScores(torch.autograd.Function):
         out: Tensor,
         window: int,
     ) -> Tensor:
+        """Scores [B, Q, L], zero outside the band."""
         ctx.save_for_backward(x, session, plain, product, offset, out)
         ctx.window = window
         scores = x.new_zeros(*session.shape[:2], x.shape[1])
@@ -82,6 +83,7 @@ class _BandScores(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of all tensors; the hidden layer is made again, block by block."""
         x, session, plain, product, offset, out = ctx.saved_tensors
         exact = torch.promote_types(x.dtype, torch.float32)
         d_x, d_plain, d_product, d_out = (

@@ -231,6 +231,7 @@ class NextItem(nn.Module):
         take_step = self._maybe_compiled(plain, items.device)
 
         def estimator(noisy: Tensor, step: Tensor, items: Tensor, present: Tensor) -> Tensor:
+            """The estimator with its items read beforehand, as ``Diffusion.reverse`` calls it."""
             del items, present  # they are in the condition
             if self._compiled is not None:  # a CUDA graph may use the last step's memory again
                 torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]

@@ -151,6 +151,7 @@ class _Neighbours(torch.autograd.Function):
 
     @staticmethod
     def forward(_ctx: FunctionCtx, hidden: Tensor) -> Tensor:
+        """[R, n, c] to [R, n, 3c], mirrored at the edges."""
         rows, n, c = hidden.shape
         mirror = min(1, n - 1)
         out = hidden.new_empty(rows, n, 3 * c)
@@ -163,6 +164,7 @@ class _Neighbours(torch.autograd.Function):
 
     @staticmethod
     def backward(_ctx: FunctionCtx, upstream: Tensor) -> Tensor:
+        """[R, n, 3c] to [R, n, c]: the three copies added up where they came from."""
         n = upstream.shape[1]
         mirror = min(1, n - 1)
         before, here, after = upstream.chunk(3, dim=2)

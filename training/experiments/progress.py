@@ -86,6 +86,7 @@ class _TimeLeftColumn(ProgressColumn):
         self._jobs = jobs
 
     def render(self, task: Task) -> Text:
+        """The time left, from the mean of the runs that have ended."""
         if not task.completed or task.remaining is None:
             return Text("time left: -")
         each = task.fields["seconds"] / task.completed

@@ -28,6 +28,7 @@ def transition_scores(transitions: Transitions, config: TransitionConfig) -> Pri
     """The scores of :meth:`Transitions.scores`, float64, for a baseline."""
 
     def of_batch(batch: SequenceBatch) -> PriorScores:
+        """Transition counts that follow each row's newest items."""
         histories = batch.items.cpu().numpy()
         return lambda start, stop: torch.from_numpy(
             transitions.scores(histories[start:stop], config)
@@ -49,6 +50,7 @@ def transition_prior(
     scores = transition_scores(transitions, config)
 
     def of_batch(batch: SequenceBatch) -> PriorScores:
+        """The weighted logarithms for each row's newest items."""
         counted = scores(batch)
         return lambda start, stop: weight * _log_lift(counted(start, stop))
 
@@ -60,6 +62,7 @@ def popularity_scores(transitions: Transitions) -> Prior:
     shares = torch.from_numpy(np.asarray(transitions.popularity))
 
     def of_batch(_: SequenceBatch) -> PriorScores:
+        """The same shares for every row."""
         return lambda start, stop: shares.expand(stop - start, -1)
 
     return of_batch

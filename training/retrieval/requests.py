@@ -221,6 +221,7 @@ class _Refused(BadRows):
     """Refuses bad rows: setting requests aside would lose them."""
 
     def add(self, file: Path | str, row: int, reason: str, value: str = "") -> None:
+        """ValueError naming file, row and reason."""
         detail = f" ({value[:80]!r})" if value else ""
         raise ValueError(f"{file}, row {row}: {reason}{detail}")
 
