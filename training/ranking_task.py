@@ -15,6 +15,7 @@ from dropdrift.training.distributed import Ranks, on_first_rank
 from dropdrift.training.metrics import RankingMetrics, ranking_metrics
 from dropdrift.training.scenarios import COMPLETE
 from dropdrift.training.scoring import Scores, score_batches
+from dropdrift.training.task import part_loader
 
 
 class RankingTask:
@@ -34,8 +35,8 @@ class RankingTask:
         self.chosen_by = config.chosen_by
         self.lower_is_better = config.loop.select_by == "log_loss"
         self.lookup_rows = max(config.data.batch_size // ranks.world_size, 1)
-        self.data = self._loader("train")
-        self._validation = self._loader("validation")
+        self.data = part_loader(Loader, "train", config, schema, ranks)
+        self._validation = part_loader(Loader, "validation", config, schema, ranks)
         self._check_labels()
 
     def validate(self, model: DistributedModelParallel) -> dict[str, float]:
@@ -68,15 +69,3 @@ class RankingTask:
                 "classes: choose 'auc'"
             )
         return metrics
-
-    def _loader(self, part: str) -> Loader:
-        return Loader(
-            self._config.data.path,
-            part,
-            self._schema,
-            self._config.data,
-            rank=self._ranks.rank,
-            world_size=self._ranks.world_size,
-            training=part == "train",
-            seed=self._config.loop.seed,
-        )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any, Protocol
+from collections.abc import Callable, Generator
+from typing import Any, Protocol, TypeVar
 
 from torchrec.distributed import DistributedModelParallel
 
 from dropdrift.data.loading.loader import Cursor
+from dropdrift.data.schema import Schema
+from dropdrift.training.config import TrainConfig
+from dropdrift.training.distributed import Ranks
+
+AnyLoader = TypeVar("AnyLoader")
 
 
 class TrainingData(Protocol):
@@ -44,3 +49,27 @@ class Task(Protocol):
         Raises:
             ValueError: the part cannot tell the chosen number.
         """
+
+
+def part_loader(
+    kind: Callable[..., AnyLoader], part: str, config: TrainConfig, schema: Schema, ranks: Ranks
+) -> AnyLoader:
+    """The loader of a part of a run's data on this rank; ``train`` is shuffled.
+
+    Args:
+        kind: the loader's class.
+        part: ``train`` or ``validation``.
+        config: the run's options.
+        schema: of the prepared data.
+        ranks: this process among all.
+    """
+    return kind(
+        config.data.path,
+        part,
+        schema,
+        config.data,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        training=part == "train",
+        seed=config.loop.seed,
+    )

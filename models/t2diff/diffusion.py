@@ -109,16 +109,10 @@ class Diffusion(nn.Module):
             if epsilon is not None:
                 noisy = noisy + of_noise * epsilon
 
-    def reverse(
-        self,
-        estimator: Estimator,
-        start: Tensor,
-        items: Tensor,
-        present: Tensor,
-        noise: Iterable[Tensor | None],
-    ) -> Tensor:
-        """z_0 [R, m, d] from z_T by the reverse process (algorithm 2); see reverse_trajectory."""
-        sample = start
-        for estimate in self.reverse_trajectory(estimator, start, items, present, noise):
-            sample = estimate
-        return sample
+
+def last_estimate(course: Iterator[Tensor]) -> Tensor:
+    """The last of them, none of the others being kept."""
+    sample = next(course)
+    for estimate in course:
+        sample = estimate
+    return sample

@@ -17,7 +17,7 @@ from dropdrift.data.batch import SequenceBatch
 from dropdrift.models.matching.noise import RowNoise
 from dropdrift.models.matching.windows import windows
 from dropdrift.models.t2diff.config import DiffusionConfig, T2DiffConfig
-from dropdrift.models.t2diff.diffusion import Diffusion, Estimator, ServingStep
+from dropdrift.models.t2diff.diffusion import Diffusion, Estimator, ServingStep, last_estimate
 from dropdrift.models.t2diff.unet import UNet
 from dropdrift.models.t2diff.window_mlp import WindowMLP
 
@@ -133,7 +133,7 @@ class NextItem(nn.Module):
         is held against.
         """
         items, there = self._newest_window(sequence, present)
-        sample = _last(self._reverse(self.estimator, items, there, noise))
+        sample = last_estimate(self._reverse(self.estimator, items, there, noise))
         return self._utilise(sample, items) * there[:, -1:]
 
     def compile_serving(self) -> None:
@@ -237,7 +237,7 @@ class NextItem(nn.Module):
                 torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             return take_step(noisy, step, *condition)
 
-        sample = _last(self._reverse(estimator, items, there, noise.after(first)))
+        sample = last_estimate(self._reverse(estimator, items, there, noise.after(first)))
         return self._utilise(sample, items) * there[:, -1:]
 
     def _maybe_compiled(self, step: ServingStep, device: torch.device) -> ServingStep:
@@ -270,14 +270,6 @@ class NextItem(nn.Module):
                 yield noise.normal(rows, *shape, purpose=f"reverse {index}").to(dtype)
             else:
                 yield None
-
-
-def _last(course: Iterator[Tensor]) -> Tensor:
-    """The last of them, none of the others being kept."""
-    sample = next(course)
-    for estimate in course:
-        sample = estimate
-    return sample
 
 
 def make_estimator(config: DiffusionConfig, width: int) -> UNet | WindowMLP:

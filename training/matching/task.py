@@ -11,6 +11,7 @@ from dropdrift.training.distributed import Ranks, on_first_rank
 from dropdrift.training.matching.config import DEFAULT_KS
 from dropdrift.training.matching.metrics import MatchingMetrics, matching_metrics
 from dropdrift.training.matching.ranks import Ranked, rank_batches
+from dropdrift.training.task import part_loader
 
 # Validation draws the same noise every time, so that two of them can be compared.
 NOISE_SEED = 0
@@ -33,8 +34,8 @@ class MatchingTask:
     def __init__(self, config: TrainConfig, schema: Schema, ranks: Ranks) -> None:
         self._config, self._schema, self._ranks = config, schema, ranks
         self.chosen_by = config.chosen_by
-        self.data = self._loader("train")
-        self._validation = self._loader("validation")
+        self.data = part_loader(SequenceLoader, "train", config, schema, ranks)
+        self._validation = part_loader(SequenceLoader, "validation", config, schema, ranks)
         self.lookup_rows = self.data.catalogue_rows
 
     def validate(self, model: DistributedModelParallel) -> dict[str, float]:
@@ -48,16 +49,4 @@ class MatchingTask:
         return matching_metrics(
             ranked.among_unseen if unseen else ranked.among_all,
             sorted({self._config.loop.select_at, *DEFAULT_KS}),
-        )
-
-    def _loader(self, part: str) -> SequenceLoader:
-        return SequenceLoader(
-            self._config.data.path,
-            part,
-            self._schema,
-            self._config.data,
-            rank=self._ranks.rank,
-            world_size=self._ranks.world_size,
-            training=part == "train",
-            seed=self._config.loop.seed,
         )

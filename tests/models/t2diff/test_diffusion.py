@@ -2,13 +2,14 @@ import pytest
 import torch
 
 from dropdrift.models.t2diff.config import DiffusionConfig
-from dropdrift.models.t2diff.diffusion import Diffusion
+from dropdrift.models.t2diff.diffusion import Diffusion, last_estimate
 from dropdrift.models.t2diff.next_item import make_estimator
 
 
 def reverse(diffusion, estimator, start, noise):
     items, present = torch.zeros_like(start), torch.ones(start.shape[:2], dtype=torch.bool)
-    return diffusion.reverse(estimator, start, items, present, noise)
+    course = diffusion.reverse_trajectory(estimator, start, items, present, noise)
+    return last_estimate(course)
 
 
 def gaussian_estimator(diffusion, mean, variance):
@@ -117,7 +118,8 @@ def test_the_reverse_process_compiles_as_one_graph(estimator):
     items, present = torch.randn(3, 4, 2, generator=generator), torch.ones(3, 4, dtype=torch.bool)
 
     def sample():
-        return diffusion.reverse(network, start[0], items, present, noise)
+        course = diffusion.reverse_trajectory(network, start[0], items, present, noise)
+        return last_estimate(course)
 
     with torch.no_grad():
         compiled = torch.compile(sample, fullgraph=True, backend="eager")
