@@ -229,3 +229,17 @@ def test_no_tracked_file_names_a_machine_or_a_registry() -> None:
             if FORBIDDEN_TEXT.search(line):
                 wrong.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_public_names_have_docstrings(room: str) -> None:
+    """Inner functions and the methods of private classes too, which ruff passes over."""
+    without = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for path in sources(room)
+        for node in ast.walk(parse(path))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+        and not node.name.startswith("_")
+        and not ast.get_docstring(node)
+    ]
+    assert not without, "\n".join(without)
