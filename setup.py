@@ -19,5 +19,6 @@ setup(
     package_data={
         "dropdrift": ["py.typed"],
         "dropdrift.launchers": ["recipes/*.yaml", "experiments/*.yaml"],
+        "dropdrift.sharding": ["*.yaml"],
     },
 )

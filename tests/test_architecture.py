@@ -27,7 +27,14 @@ MAY_IMPORT = {
     "benchmarks": {"training", "sharding", "models", "kernels", "data"},
     "launchers": {"benchmarks", "training", "sharding", "models", "kernels", "data"},
 }
-SHARED_DATA = {"dropdrift.data.schema", "dropdrift.data.batch", "dropdrift.data.config"}
+SHARED_DATA = {
+    "dropdrift.data.schema",
+    "dropdrift.data.batch",
+    "dropdrift.data.config",
+    # How any YAML file of a user is read; they know nothing of data sets.
+    "dropdrift.data.typed_mapping",
+    "dropdrift.data.yaml_file",
+}
 
 # What must start quickly or run beside torch-free tools.
 WITHOUT_TORCH = (
@@ -48,6 +55,7 @@ WITHOUT_TORCH = (
     "data/adaptors/*.py",
     "data/synthetic/*.py",
     "models/option_checks.py",
+    "sharding/hardware.py",
     "data/interactions/__init__.py",
     "data/interactions/codes.py",
     "data/interactions/layout.py",
@@ -132,6 +140,8 @@ def test_imports_go_one_way(room: str) -> None:
         ("models", "dropdrift.data.schema.Schema", True),
         ("models", "dropdrift.data.loading.loader", False),
         ("sharding", "dropdrift.training", False),
+        ("sharding", "dropdrift.data.yaml_file.read_yaml", True),
+        ("sharding", "dropdrift.data.source.Source", False),
         ("data", "dropdrift.models.config", False),
         ("launchers", "dropdrift.data.preparing.prepare", True),
         ("training", "dropdrift.launchers.options", False),

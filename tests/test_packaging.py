@@ -46,7 +46,7 @@ def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def packaged_files() -> set[str]:
-    """What an installation must hold: every module of every room, recipes and experiments."""
+    """What an installation must hold: every module, recipes, experiments and hardware."""
     modules = (path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
     recipes = (ROOT / "launchers/recipes").glob("*.yaml")
     plans = (ROOT / "launchers/experiments").glob("*.yaml")
@@ -54,6 +54,7 @@ def packaged_files() -> set[str]:
         "dropdrift/__init__.py",
         "dropdrift/__main__.py",
         "dropdrift/py.typed",
+        "dropdrift/sharding/hardware.yaml",
     }
 
 
