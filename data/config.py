@@ -65,6 +65,20 @@ class SequenceConfig:
                     f"data.sequence.{name} is {getattr(self, name)}, must be at least {least}"
                 )
 
+    @property
+    def row_length(self) -> int:
+        """Positions of one training row."""
+        return self.stretch if self.training == "every_position" else self.window
+
+    def catalogue_rows(self, rows: int, items: int) -> int:
+        """Rows of the catalogue of a training batch of ``rows`` rows on one rank, out of ``items``.
+
+        With sampled negatives it has room for them and for every item of the rows and its target.
+        """
+        if not self.negatives:
+            return items
+        return self.negatives + min(rows * (self.row_length + 1), items)
+
 
 @dataclass(frozen=True)
 class DataConfig:

@@ -42,9 +42,14 @@ def read_options(config_type: type[Any], path: Path) -> dict[str, Any]:
     """The options that the YAML file ``path`` sets, by dotted name; ValueError as above."""
     raw = read_yaml(path)
     try:
-        return _flatten(config_type, {} if raw is None else raw, "")
+        return options_in(config_type, {} if raw is None else raw)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def options_in(config_type: type[Any], raw: Any) -> dict[str, Any]:
+    """The options that a mapping of sections sets, by dotted name; ValueError as above."""
+    return _flatten(config_type, raw, "")
 
 
 def options_of(config_type: type[Any]) -> dict[str, Any]:

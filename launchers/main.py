@@ -50,6 +50,9 @@ COMMANDS = {
     "baseline": Command("measure what counting reaches, beside a matching model", needs_torch=True),
     "report": Command("put the results of several runs side by side"),
     "experiment": Command("train and compare the variants of a plan", needs_torch=True),
+    "plan": Command(
+        "see, question, compare and fix sharding plans", needs_torch=True, many_ranks=True
+    ),
     "demo": Command("train and compare two models on built-in data", needs_torch=True),
     "bench": Command("run the benchmarks", needs_torch=True),
     "doctor": Command("check the installation and this machine"),

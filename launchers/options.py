@@ -9,7 +9,7 @@ the help, their types decide what is accepted.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
@@ -41,6 +41,7 @@ def parse_config(
     prog: str,
     description: str,
     recipe: bool = False,
+    base: Mapping[str, Any] | None = None,
 ) -> C:
     """Read the options of a command; print its help and leave if asked for.
 
@@ -50,6 +51,7 @@ def parse_config(
         prog: how the command is called, such as ``dropdrift train``.
         description: what the help says first.
         recipe: whether ``--recipe NAME|FILE`` is an option.
+        base: options by dotted name that the arguments override.
 
     Raises:
         ValueError: an unknown option or recipe, a value of the wrong type, a missing required
@@ -60,7 +62,7 @@ def parse_config(
     given = _split([argument for argument in arguments if argument not in ("-h", "--help")])
     named = recipe and "recipe" in given
     chosen = _one_text("recipe", given.pop("recipe")) if named else ""
-    values = read_options(config_type, find_recipe(chosen)) if named else {}
+    values = read_options(config_type, find_recipe(chosen)) if named else dict(base or {})
     if wants_help:
         _print_help(config_type, values, prog, description, recipe)
     overrides = _read_overrides(options_of(config_type), given, prog)

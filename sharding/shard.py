@@ -10,7 +10,7 @@ from torchrec.distributed import DistributedModelParallel
 from torchrec.distributed.types import ShardingPlan
 from torchrec.optim.apply_optimizer_in_backward import apply_optimizer_in_backward
 
-from dropdrift.sharding.planning import sharders
+from dropdrift.sharding.constraints import sharders
 
 
 def fuse_sparse_optimizer(

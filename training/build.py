@@ -10,11 +10,12 @@ from dropdrift.data.schema import Schema
 from dropdrift.models.matching.model import MatchingModel
 from dropdrift.models.ranking import RankingModel
 from dropdrift.sharding.initialise import initialise_tables
-from dropdrift.sharding.planning import plan_tables
 from dropdrift.sharding.shard import shard_model
 from dropdrift.training.config import TrainConfig
 from dropdrift.training.distributed import Ranks
 from dropdrift.training.optimizers import add_sparse_optimizer
+from dropdrift.training.placement import place_tables
+from dropdrift.training.plans.request import check_sharding, unsharded
 
 
 def build_model(
@@ -38,32 +39,17 @@ def build_model(
     Raises:
         ValueError: the options contradict each other or the schema, or no plan fits.
     """
-    _check_sharding(config)
+    check_sharding(config)
     seed = config.loop.seed
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _unsharded(schema, config)
+        model = unsharded(schema, config)
     add_sparse_optimizer(model.embedding, config.optimizer)
     if plan is None:
-        plan = plan_tables(
-            model,
-            schema,
-            config.sharding,
-            device=ranks.device,
-            rows_per_rank=lookup_rows or max(config.data.batch_size // ranks.world_size, 1),
-            ranks_per_node=ranks.ranks_per_node,
-            replicate=config.optimizer.sparse == "adam",
-        )
+        plan = place_tables(schema, config, ranks, lookup_rows)
     sharded = shard_model(model, plan, ranks.device)
     initialise_tables(sharded, config.model.embedding_init_std, seed)
     return sharded
-
-
-def _unsharded(schema: Schema, config: TrainConfig) -> RankingModel | MatchingModel:
-    device = torch.device("meta")
-    if config.model.kind == "ranking":
-        return RankingModel(schema, config.model, config.loop.seed, device)
-    return MatchingModel(schema, config.model, config.data.sequence, config.loop.seed, device)
 
 
 def ranking_model(sharded: DistributedModelParallel) -> RankingModel:
@@ -78,15 +64,3 @@ def matching_model(sharded: DistributedModelParallel) -> MatchingModel:
     module = sharded.module
     assert isinstance(module, MatchingModel)
     return module
-
-
-def _check_sharding(config: TrainConfig) -> None:
-    if config.optimizer.sparse != "rowwise_adagrad":
-        return
-    for kind in config.sharding.types:
-        if kind in ("column_wise", "table_column_wise", "grid_shard"):
-            raise ValueError(
-                f"sharding.types has {kind!r}, but optimizer.sparse 'rowwise_adagrad' keeps one "
-                "number a row and would train a table cut by columns differently: choose 'adagrad' "
-                f"or leave {kind!r} out"
-            )

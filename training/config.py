@@ -108,18 +108,9 @@ class LoopConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Everything that decides a run.
+class RecipeConfig:
+    """What a recipe may set: data, model, and how it is trained."""
 
-    Attributes:
-        out: Folder of the run: checkpoints, logs, resolved configuration. A folder that holds a
-            run is refused unless it is resumed.
-        resume: Go on from the newest checkpoint in 'out', or begin again where the run was stopped
-            before the first one.
-    """
-
-    out: Path = Path("runs/train")
-    resume: bool = False
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     sharding: ShardingConfig = field(default_factory=ShardingConfig)
@@ -140,6 +131,24 @@ class TrainConfig:
         """Name of the validation number that chooses the best checkpoint, such as ndcg@10."""
         ranking = self.model.kind == "ranking"
         return self.loop.select_by + ("" if ranking else f"@{self.loop.select_at}")
+
+
+@dataclass(frozen=True)
+class TrainConfig(RecipeConfig):
+    """Everything that decides a run.
+
+    Attributes:
+        out: Folder of the run: checkpoints, logs, resolved configuration. A folder that holds a
+            run is refused unless it is resumed.
+        resume: Go on from the newest checkpoint in 'out', or begin again where the run was stopped
+            before the first one.
+        plan: A plan that 'dropdrift plan save' wrote, used instead of planning anew; refused where
+            tables, ranks, hardware, batch, optimizer or versions are not those it was made for.
+    """
+
+    out: Path = Path("runs/train")
+    resume: bool = False
+    plan: Path | None = None
 
 
 @dataclass(frozen=True)

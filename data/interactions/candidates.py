@@ -71,7 +71,7 @@ class SampledItems:
         catalogue: all items.
         counts: int64 [I], interactions of each that are trained on.
         sampled: negatives of a batch, S.
-        places: most items that one rank's rows hold; what the catalogue has room for.
+        rows: of a batch's catalogue, K: room for the negatives and every item of a rank's rows.
         seed: of the sampling.
     """
 
@@ -80,7 +80,7 @@ class SampledItems:
         catalogue: Catalogue,
         counts: NDArray[np.int64],
         sampled: int,
-        places: int,
+        rows: int,
         seed: int,
     ) -> None:
         self._catalogue = catalogue
@@ -89,7 +89,7 @@ class SampledItems:
             expected = np.log(sampled) + np.log(counts) - np.log(self._ends[-1])
         self._log_expected = expected.astype(np.float32)
         self._sampled = sampled
-        self.rows = sampled + min(places, len(catalogue))
+        self.rows = rows
         self._seed = seed
 
     def choose(self, *arrays: NDArray[np.int64], step: int) -> Chosen:

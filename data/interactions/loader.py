@@ -189,7 +189,7 @@ class SequenceLoader:
                 self.catalogue,
                 np.bincount(items, minlength=len(self.catalogue)),
                 sampled=sequence.negatives,
-                places=self._batch_rows * (self._training.length + 1),
+                rows=sequence.catalogue_rows(self._batch_rows, len(self.catalogue)),
                 seed=self._seed,
             )
         else:

@@ -10,9 +10,11 @@ from torchrec.modules.embedding_modules import EmbeddingBagCollection
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from dropdrift.data.schema import Encoding, Field, Schema, Table
+from dropdrift.sharding.cluster import make_cluster
 from dropdrift.sharding.config import ShardingConfig
+from dropdrift.sharding.hardware import load_hardware
 from dropdrift.sharding.initialise import fill_shard, initialise_tables
-from dropdrift.sharding.planning import plan_tables
+from dropdrift.sharding.planning import PlanRequest, make_plan
 from dropdrift.sharding.shard import shard_model
 from dropdrift.training.distributed import process_group
 
@@ -80,10 +82,9 @@ def test_lookups_and_gradients_are_those_of_embedding_bag():
     factors = torch.randn(5, WIDTH, generator=torch.Generator().manual_seed(0))
     with process_group(timeout=60) as ranks:
         model = Model()
-        plan = plan_tables(
-            model, SCHEMA, ShardingConfig(),
-            device=ranks.device, rows_per_rank=5, ranks_per_node=1, replicate=True,
-        )  # fmt: skip
+        cluster = make_cluster(ShardingConfig(), load_hardware("CPU"), 1, 1)
+        request = PlanRequest(model, SCHEMA, ShardingConfig(), cluster, 5, "adam")
+        plan = make_plan(request).plan
         sharded = shard_model(model, plan, ranks.device)
         initialise_tables(sharded, 0.5, 3)
         found = sharded(features.to(ranks.device))

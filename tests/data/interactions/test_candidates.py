@@ -26,7 +26,7 @@ def test_a_million_items_make_a_batch_in_milliseconds() -> None:
     nothing = pa.nulls(ITEMS, pa.string())
     catalogue = Catalogue(nothing, nothing, block)
     counts = generator.integers(0, 5, ITEMS)
-    candidates = SampledItems(catalogue, counts, sampled=4096, places=256 * 101, seed=0)
+    candidates = SampledItems(catalogue, counts, sampled=4096, rows=4096 + 256 * 101, seed=0)
     items = generator.integers(-1, ITEMS, (256, 100))
     best = np.inf
     for step in range(5):
