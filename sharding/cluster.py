@@ -20,6 +20,8 @@ from dropdrift.sharding.hardware import Hardware, hardware_names, load_hardware
 GIB = 1 << 30
 # TorchRec counts in bytes per millisecond.
 BYTES_PER_MS = 1e9 / 1e3
+# With less of a preset's memory, a GPU is a slice of one.
+WHOLE_GPU = 0.9
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def to_topology(cluster: Cluster) -> Topology:
             intra_host_bw=hardware.intra_node_gb_per_s * BYTES_PER_MS,
             inter_host_bw=hardware.inter_node_gb_per_s * BYTES_PER_MS,
         ),
-        KernelConfig(compute_device=cluster.device),
+        # Without it, TorchRec puts its own figures in the place of the bandwidths.
+        KernelConfig(compute_device=cluster.device, use_hardware_based_bandwidth=True),
     )
 
 
@@ -126,7 +129,8 @@ def _gpu(device: torch.device) -> Hardware:
     presets = [load_hardware(name) for name in hardware_names()]
     known = [p for p in presets if any(part in properties.name for part in p.device_names)]
     if known:
-        return min(known, key=lambda preset: abs(preset.hbm_gib - memory))
+        preset = min(known, key=lambda preset: abs(preset.hbm_gib - memory))
+        return preset if memory > WHOLE_GPU * preset.hbm_gib else replace(preset, hbm_gib=memory)
     logging.getLogger(__name__).warning(
         "no hardware preset is known for %s: its estimates use TorchRec's default figures; "
         "dropdrift plan calibrate measures this machine's",
