@@ -1,0 +1,1 @@
+"""What a machine really does: measured, compared with TorchRec's estimates and fitted."""

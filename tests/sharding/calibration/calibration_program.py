@@ -1,0 +1,49 @@
+"""Calibrates and writes what each rank found: ``calibration_program.py OUT``, under torchrun."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from datetime import date
+from pathlib import Path
+
+import torch.distributed as dist
+
+from dropdrift.sharding.calibration.calibrate import calibrate, number_of_steps
+from dropdrift.sharding.calibration.tables import LookupTable
+from dropdrift.sharding.cluster import make_cluster
+from dropdrift.sharding.config import ShardingConfig
+from dropdrift.sharding.hardware import load_hardware
+from dropdrift.training.distributed import process_group
+
+TABLES = [LookupTable("one", 3000, 16), LookupTable("bags", 3000, 32, (1.0, 10.0))]
+SIZES = (2**14, 2**18, 2**22)
+
+
+def main(out: Path) -> None:
+    with process_group(timeout=60) as ranks:
+        done: list[str] = []
+        group = dist.GroupMember.WORLD
+        assert group is not None
+        found = calibrate(
+            make_cluster(ShardingConfig(), load_hardware("CPU"), 1, ranks.world_size),
+            TABLES,
+            rows_per_rank=256,
+            repeats=5,
+            seed=1,
+            group=group,
+            device=ranks.device,
+            name="here",
+            machine="the test's machine",
+            day=date(2026, 3, 1),
+            sizes=SIZES,
+            advance=done.append,
+        )
+        assert len(done) == number_of_steps(TABLES, SIZES, ranks.world_size)
+        text = json.dumps(dataclasses.asdict(found))
+        (out / f"{ranks.rank}.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
