@@ -1,0 +1,127 @@
+"""What a plan must keep to: no skew, no spill, no rank fuller than full. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from dropdrift.sharding.config import PlanLimits
+from dropdrift.sharding.summary import (
+    PlanSummary,
+    RankSummary,
+    ShardSummary,
+    TableSummary,
+)
+
+GIB = 1 << 30
+# Skew of less than this harms nobody: a tenth of a rank's memory, a millisecond a step.
+LEAST_SHARE_OF_MEMORY = 0.1
+LEAST_STEP_MS = 1.0
+# Tables that a line names before it counts the rest.
+NAMED_TABLES = 8
+
+
+def broken_limits(summary: PlanSummary, limits: PlanLimits) -> list[str]:
+    """What is wrong with a plan, the gravest first, one line each; empty where nothing is.
+
+    A rank that holds more than fits is wrong whatever the limits are: TorchRec counts no optimizer
+    state of replicated tables, and that of others in the precision of the weights.
+    """
+    return [
+        *_too_full(summary),
+        *_spilled(summary, limits.max_spill_gib),
+        *_skewed_memory(summary, limits.max_skew),
+        *_skewed_time(summary, limits.max_skew),
+    ]
+
+
+def gib(amount: float) -> str:
+    """Bytes as a number of GiB: three digits, none of them after the point from 100 on."""
+    return digits(amount / GIB)
+
+
+def digits(number: float) -> str:
+    """Three digits, none of them after the point from 100 on; 0 for less than 0.0005."""
+    size = abs(number)
+    places = 0 if size >= 99.95 else 1 if size >= 9.995 else 2 if size >= 0.0995 else 3
+    return f"{number:,.{places}f}" if size >= 0.0005 else "0"
+
+
+def _too_full(summary: PlanSummary) -> list[str]:
+    cluster = summary.cluster
+    lines = []
+    fullest = max(summary.ranks, key=lambda rank: rank.device_bytes)
+    over = fullest.device_bytes - summary.available_bytes
+    if over > 0:
+        lines.append(
+            f"rank {fullest.rank} holds {gib(fullest.device_bytes)} GiB, {gib(over)} more than the "
+            f"{gib(summary.available_bytes)} that tables may take of its "
+            f"{gib(cluster.device_bytes)}: the rest is for activations "
+            f"({gib(summary.margin_bytes)}), the dense part ({gib(summary.dense_bytes)}) and "
+            f"batches ({gib(summary.input_bytes)})"
+        )
+    fullest = max(summary.ranks, key=lambda rank: rank.spilled_bytes)
+    over = fullest.spilled_bytes - cluster.host_bytes
+    if over > 0:
+        lines.append(
+            f"rank {fullest.rank} holds {gib(fullest.spilled_bytes)} GiB in host memory, "
+            f"{gib(over)} more than its {gib(cluster.host_bytes)}"
+        )
+    return lines
+
+
+def _spilled(summary: PlanSummary, max_spill_gib: float) -> list[str]:
+    if summary.spilled_bytes <= max_spill_gib * GIB:
+        return []
+    tables = sorted(
+        (table for table in summary.tables if table.spilled_bytes),
+        key=lambda table: table.spilled_bytes,
+        reverse=True,
+    )
+    named = ", ".join(f"{table.name} {gib(table.spilled_bytes)}" for table in tables[:NAMED_TABLES])
+    rest = tables[NAMED_TABLES:]
+    if rest:
+        named += f" and {len(rest)} more {gib(sum(table.spilled_bytes for table in rest))}"
+    of = "1 table lives" if len(tables) == 1 else f"{len(tables)} tables live"
+    return [
+        f"{gib(summary.spilled_bytes)} GiB of {of} in host memory: {named}: more than "
+        f"limits.max_spill_gib {max_spill_gib:g}"
+    ]
+
+
+def _skewed_memory(summary: PlanSummary, max_skew: float) -> list[str]:
+    fullest = max(summary.ranks, key=lambda rank: rank.device_bytes)
+    counts = fullest.device_bytes >= LEAST_SHARE_OF_MEMORY * summary.cluster.device_bytes
+    if not counts or summary.memory_skew <= max_skew:
+        return []
+    mean = sum(rank.device_bytes for rank in summary.ranks) / len(summary.ranks)
+    name, amount = _most(summary.tables, fullest, lambda shard: shard.device_bytes)
+    return [
+        f"rank {fullest.rank} holds {gib(fullest.device_bytes)} GiB, {summary.memory_skew:.2f} "
+        f"times the mean of {gib(mean)} GiB: more than limits.max_skew {max_skew:g}; {name} takes "
+        f"{gib(amount)} of it"
+    ]
+
+
+def _skewed_time(summary: PlanSummary, max_skew: float) -> list[str]:
+    if summary.step_ms < LEAST_STEP_MS or summary.time_skew <= max_skew:
+        return []
+    slowest = max(summary.ranks, key=lambda rank: rank.cost.total)
+    mean = sum(rank.cost.total for rank in summary.ranks) / len(summary.ranks)
+    name, amount = _most(summary.tables, slowest, lambda shard: shard.cost.total)
+    return [
+        f"rank {slowest.rank} takes {digits(summary.step_ms)} ms a step, {summary.time_skew:.2f} "
+        f"times the mean of {digits(mean)} ms: more than limits.max_skew {max_skew:g}; {name} "
+        f"takes {digits(amount)} of it"
+    ]
+
+
+def _most(
+    tables: Sequence[TableSummary], rank: RankSummary, amount: Callable[[ShardSummary], float]
+) -> tuple[str, float]:
+    """The table that has the most on a rank, and how much."""
+    shares = {
+        table.name: sum(amount(shard) for shard in table.shards if shard.rank == rank.rank)
+        for table in tables
+    }
+    name = max(shares, key=lambda table: shares[table])
+    return name, shares[name]
