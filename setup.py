@@ -18,7 +18,11 @@ setup(
     package_dir={"dropdrift": "src/dropdrift", **{f"dropdrift.{room}": room for room in ROOMS}},
     package_data={
         "dropdrift": ["py.typed"],
-        "dropdrift.launchers": ["recipes/*.yaml", "experiments/*.yaml"],
+        "dropdrift.launchers": [
+            "recipes/*.yaml",
+            "experiments/*.yaml",
+            "plan/configurations/*.yaml",
+        ],
         "dropdrift.sharding": ["*.yaml"],
     },
 )

@@ -46,11 +46,13 @@ def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def packaged_files() -> set[str]:
-    """What an installation must hold: every module, recipes, experiments and hardware."""
+    """What an installation must hold: every module and every file of options."""
     modules = (path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
     recipes = (ROOT / "launchers/recipes").glob("*.yaml")
-    plans = (ROOT / "launchers/experiments").glob("*.yaml")
-    return {f"dropdrift/{path.relative_to(ROOT)}" for path in (*modules, *recipes, *plans)} | {
+    experiments = (ROOT / "launchers/experiments").glob("*.yaml")
+    plans = (ROOT / "launchers/plan/configurations").glob("*.yaml")
+    paths = (*modules, *recipes, *experiments, *plans)
+    return {f"dropdrift/{path.relative_to(ROOT)}" for path in paths} | {
         "dropdrift/__init__.py",
         "dropdrift/__main__.py",
         "dropdrift/py.typed",

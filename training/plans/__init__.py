@@ -1,0 +1,1 @@
+"""What surrounds the planner: tables described without data, requests, sweeps, how plans are shown."""
