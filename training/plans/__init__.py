@@ -1,1 +1,1 @@
-"""What surrounds the planner: tables described without data, requests, sweeps, how plans are shown."""
+"""What surrounds the planner: tables described without data, requests, sweeps, how plans look."""
