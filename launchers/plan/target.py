@@ -115,7 +115,9 @@ def _from_folder(folder: Path) -> _Found:
         raise ValueError(f"{folder} holds neither a run nor prepared data")
     schema = Schema.load(folder)
     recipe = find_recipe(_DEFAULT_RECIPES[schema.kind])
-    return _Found(_options(recipe) | {"data.path": folder}, schema=schema)
+    # All fields of the items, rather than those of the data set that the recipe was made for.
+    values = {"data.path": folder, "model.item.fields": ()}
+    return _Found(_options(recipe) | values, schema=schema)
 
 
 def _options(path: Path) -> dict[str, Any]:

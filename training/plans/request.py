@@ -55,7 +55,8 @@ def plan_request(
     add_sparse_optimizer(model.embedding, config.optimizer)
     return PlanRequest(
         model=model,
-        schema=schema,
+        # A matching model takes some of the items' fields, with widths of its own.
+        schema=schema if isinstance(model, RankingModel) else model.embedding.schema,
         config=config.sharding,
         cluster=cluster,
         rows_per_rank=lookup_rows or batch_share(config, cluster.world_size),
