@@ -98,7 +98,7 @@ def measure_collectives(
     timings = []
     for collective in COLLECTIVES:
         for size in whole_sizes(sizes, ranks):
-            action = _action(collective, size, group, device)
+            action = exchange(collective, size, group, device)
             times = [time_together(action, device, group)[0] for _ in range(WARM_UP + repeats)]
             timings.append(
                 CollectiveTiming(collective, size, ranks, ranks_per_node, tuple(times[WARM_UP:]))
@@ -129,9 +129,10 @@ def whole_sizes(sizes: Sequence[int], ranks: int) -> list[int]:
     return whole
 
 
-def _action(
+def exchange(
     collective: Collective, size: int, group: dist.ProcessGroup, device: torch.device
-) -> Callable[[], object]:
+) -> partial[object]:
+    """The call of a collective with ``size`` bytes of ones from each rank."""
     given = torch.ones(size // NUMBER_BYTES, device=device)
     if collective == "all_to_all":
         return partial(dist.all_to_all_single, torch.empty_like(given), given, group=group)

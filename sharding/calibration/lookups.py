@@ -70,12 +70,12 @@ def measure_lookups(
 
     The ids are uniform over the table and new in every repetition, which is the worst case for
     caches: real ids are skewed. A table's operator is by itself here, where TorchRec puts the
-    tables of a rank that have the same width and pooling into one.
+    tables of a rank that have the same width and pooling into one. Tables are fp32.
 
     Args:
         tables: what to look up.
         rows_per_rank: rows of a batch on one rank.
-        device: that the tables live on.
+        device: that the tables live on; on a GPU this has not run yet.
         repeats: timed repetitions, after some that are not.
         seed: of the ids.
         max_rows: rows above which a table is cut, so that it fits in memory.

@@ -54,7 +54,8 @@ def test_all_ranks_find_the_same(on_two_ranks):
     assert on_two_ranks[0] == on_two_ranks[1]
 
 
-def test_two_ranks_look_up_both_their_batches(on_two_ranks):
+def test_a_rank_looks_up_the_batches_of_both(on_two_ranks):
+    assert set(on_two_ranks[0]["batches"]) == {512}
     for timing in on_two_ranks[0]["lookups"]:
         assert (timing["rows_per_rank"], timing["ranks"]) == (256, 2)
         assert min(*timing["forward_ms"], *timing["backward_ms"]) > 0

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import pytest
+import torch
+import torch.distributed as dist
 
 from dropdrift.sharding.calibration.collectives import (
     CollectiveTiming,
     Line,
+    exchange,
     fit_line,
     fit_lines,
     whole_sizes,
 )
+from dropdrift.training.distributed import process_group
 
 SIZES = [2**power for power in range(14, 25, 2)]
 
@@ -79,3 +83,17 @@ def test_a_line_holds_plain_numbers():
     line = fit_line([timing(size, size / 1e6) for size in SIZES])
     assert type(line.gb_per_s) is float
     assert isinstance(line, Line)
+
+
+@pytest.mark.timeout(60)
+def test_size_is_what_a_rank_puts_in():
+    with process_group(timeout=60):
+        group = dist.GroupMember.WORLD
+        assert group is not None
+        for name in ("all_to_all", "reduce_scatter"):
+            call = exchange(name, 4_000, group, torch.device("cpu"))
+            received, given = call.args
+            assert given.nbytes == received.nbytes == 4_000
+            received.fill_(-1)
+            call()
+            assert torch.equal(received, given)

@@ -79,10 +79,12 @@ def test_the_operator_looks_up_and_updates_as_rowwise_adagrad(pooling):
     ids, offsets = random_bags(table, 30, 6, generator())
     vectors = operator(ids, offsets)
     # Of the operator, batch x (features x width); of the module, (features x batch) x width.
-    expected = plain(ids, offsets[:-1])
-    torch.testing.assert_close(vectors, expected.view(2, 6, 8).transpose(0, 1).flatten(1))
-    vectors.backward(torch.ones_like(vectors))
-    expected.backward(torch.ones_like(expected))
+    expected = plain(ids, offsets[:-1]).view(2, 6, 8).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(vectors, expected)
+    # Not alike along a row: Adagrad with a state per number would do the same otherwise.
+    upstream = torch.randn(6, 16, generator=generator())
+    vectors.backward(upstream)
+    expected.backward(upstream)
     gradient = plain.weight.grad
     assert gradient is not None
     # From a state of 0: one number per row, the root of the mean square.
