@@ -15,17 +15,14 @@ from dropdrift.sharding.calibration.collectives import (
     Line,
     fit_lines,
     measure_collectives,
-    whole_sizes,
 )
 from dropdrift.sharding.calibration.comparison import Comparison, compare
+from dropdrift.sharding.calibration.config import CalibrationConfig
 from dropdrift.sharding.calibration.fit import fit_hardware
-from dropdrift.sharding.calibration.lookups import MAX_ROWS, LookupTiming, measure_lookups
+from dropdrift.sharding.calibration.lookups import LookupTiming, measure_lookups
 from dropdrift.sharding.calibration.tables import LookupTable
 from dropdrift.sharding.cluster import Cluster
 from dropdrift.sharding.hardware import Hardware
-
-# Bytes that each rank puts into a collective.
-SIZES = (1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24)
 
 
 @dataclass(frozen=True)
@@ -51,16 +48,13 @@ def calibrate(
     cluster: Cluster,
     tables: Sequence[LookupTable],
     rows_per_rank: int,
-    repeats: int,
-    seed: int,
+    config: CalibrationConfig,
     *,
     group: dist.ProcessGroup,
     device: torch.device,
     name: str,
     machine: str,
     day: date,
-    sizes: Sequence[int] = SIZES,
-    max_rows: int = MAX_ROWS,
     advance: Callable[[str], None] = lambda _: None,
 ) -> Calibration:
     """Measure the machines of ``group``, fit ``cluster``'s hardware to them and compare.
@@ -69,19 +63,17 @@ def calibrate(
         cluster: the machines of the group, with the hardware to begin with.
         tables: whose lookups to time.
         rows_per_rank: rows of a batch on one rank.
-        repeats: timed repetitions of everything.
-        seed: of the ids.
+        config: how much to measure.
         group: every rank of it must call.
         device: this rank's.
         name: of the fitted hardware.
         machine: what is measured, for the sources of its figures.
         day: for the sources too.
-        sizes: bytes that each rank puts into a collective.
-        max_rows: rows above which a table is cut.
         advance: called after each of the :func:`number_of_steps` with what is done.
 
     Raises:
-        ValueError: the cluster is not the group's, or as the measurements.
+        ValueError: the cluster is not the group's, there are no tables or rows, a size is too
+            small, or an exchange's times do not grow with its size.
     """
     if cluster.device != device.type:
         raise ValueError(
@@ -93,24 +85,10 @@ def calibrate(
             f"the cluster has {cluster.world_size} ranks, but {dist.get_world_size(group)} measure"
         )
     # Before the lookups, which take longer than to find a mistake here.
-    number_of_steps(tables, sizes, cluster.world_size)
-    lookups = measure_lookups(
-        tables,
-        rows_per_rank,
-        device,
-        repeats,
-        seed,
-        max_rows=max_rows,
-        group=group,
-        advance=advance,
-    )
+    number_of_steps(tables, config, cluster.world_size)
+    lookups = measure_lookups(tables, rows_per_rank, device, config, group=group, advance=advance)
     collectives = measure_collectives(
-        group,
-        sizes,
-        repeats,
-        device=device,
-        ranks_per_node=cluster.ranks_per_node,
-        advance=advance,
+        group, device, cluster.ranks_per_node, config, advance=advance
     )
     hardware = fit_hardware(cluster, lookups, collectives, name=name, machine=machine, day=day)
     return Calibration(
@@ -122,7 +100,7 @@ def calibrate(
     )
 
 
-def number_of_steps(tables: Sequence[LookupTable], sizes: Sequence[int], ranks: int) -> int:
-    """How often :func:`calibrate` calls ``advance``; ValueError for wrong sizes."""
-    exchanges = len(COLLECTIVES) * len(whole_sizes(sizes, ranks)) if ranks > 1 else 0
+def number_of_steps(tables: Sequence[LookupTable], config: CalibrationConfig, ranks: int) -> int:
+    """How often :func:`calibrate` calls ``advance``; ValueError for sizes that are too small."""
+    exchanges = len(COLLECTIVES) * len(config.whole_sizes(ranks)) if ranks > 1 else 0
     return len(tables) + exchanges

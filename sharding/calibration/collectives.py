@@ -12,17 +12,16 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from dropdrift.sharding.calibration.config import NUMBER_BYTES, CalibrationConfig
 from dropdrift.sharding.calibration.timing import (
     WARM_UP,
     ranks_of,
-    require_repeats,
     time_together,
 )
 
 Collective = Literal["all_to_all", "reduce_scatter"]
 
 COLLECTIVES: tuple[Collective, ...] = get_args(Collective)
-NUMBER_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -68,11 +67,10 @@ class Line:
 
 def measure_collectives(
     group: dist.ProcessGroup,
-    sizes: Sequence[int],
-    repeats: int,
-    *,
     device: torch.device,
     ranks_per_node: int,
+    config: CalibrationConfig,
+    *,
     advance: Callable[[str], None] = lambda _: None,
 ) -> list[CollectiveTiming]:
     """Time all-to-all and reduce-scatter of fp32; every rank of ``group`` must call.
@@ -81,52 +79,29 @@ def measure_collectives(
 
     Args:
         group: the ranks; of one alone nothing is measured, as it exchanges nothing.
-        sizes: bytes that each rank puts in, at least two different ones; they are rounded down to
-            whole numbers for every rank.
-        repeats: timed repetitions, after some that are not.
         device: of the tensors.
         ranks_per_node: ranks that share a machine.
+        config: sizes and repetitions.
         advance: called with the collective of each measurement that is done.
 
     Raises:
-        ValueError: too few or too small sizes, or no repetitions.
+        ValueError: a size is too small for so many ranks.
     """
-    require_repeats(repeats)
     ranks = ranks_of(group)
     if ranks == 1:
         return []
     timings = []
     for collective in COLLECTIVES:
-        for size in whole_sizes(sizes, ranks):
+        for size in config.whole_sizes(ranks):
             action = exchange(collective, size, group, device)
-            times = [time_together(action, device, group)[0] for _ in range(WARM_UP + repeats)]
+            times = [
+                time_together(action, device, group)[0] for _ in range(WARM_UP + config.repeats)
+            ]
             timings.append(
                 CollectiveTiming(collective, size, ranks, ranks_per_node, tuple(times[WARM_UP:]))
             )
             advance(collective)
     return timings
-
-
-def whole_sizes(sizes: Sequence[int], ranks: int) -> list[int]:
-    """The sizes, in bytes, rounded down to whole numbers for every rank; ascending, each once.
-
-    Raises:
-        ValueError: a size has not one number for each rank, or fewer than two remain.
-    """
-    unit = NUMBER_BYTES * ranks
-    for size in sizes:
-        if size < unit:
-            raise ValueError(
-                f"size {size} bytes is too small, {ranks} ranks need at least {unit} for a number "
-                "each"
-            )
-    whole = sorted({size // unit * unit for size in sizes})
-    if len(whole) < 2:
-        raise ValueError(
-            f"sizes {', '.join(map(str, sizes)) or 'of none'}: at least two different ones are "
-            "needed to tell latency from bandwidth"
-        )
-    return whole
 
 
 def exchange(

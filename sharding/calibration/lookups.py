@@ -16,16 +16,13 @@ from fbgemm_gpu.split_table_batched_embeddings_ops_training import (
 )
 from torch import Tensor
 
+from dropdrift.sharding.calibration.config import CalibrationConfig
 from dropdrift.sharding.calibration.tables import LookupTable
 from dropdrift.sharding.calibration.timing import (
     WARM_UP,
     ranks_of,
-    require_repeats,
     time_together,
 )
-
-# Rows above which a table is cut: at a width of 128 they take 512 MB.
-MAX_ROWS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -59,10 +56,8 @@ def measure_lookups(
     tables: Sequence[LookupTable],
     rows_per_rank: int,
     device: torch.device,
-    repeats: int,
-    seed: int,
+    config: CalibrationConfig,
     *,
-    max_rows: int = MAX_ROWS,
     group: dist.ProcessGroup | None = None,
     advance: Callable[[str], None] = lambda _: None,
 ) -> list[LookupTiming]:
@@ -76,29 +71,24 @@ def measure_lookups(
         tables: what to look up.
         rows_per_rank: rows of a batch on one rank.
         device: that the tables live on; on a GPU this has not run yet.
-        repeats: timed repetitions, after some that are not.
-        seed: of the ids.
-        max_rows: rows above which a table is cut, so that it fits in memory.
+        config: repetitions, seed of the ids, and the rows above which a table is cut.
         group: ranks that look up at once, every one of which must call; None: this process alone.
         advance: called with the name of each table that is done.
 
     Raises:
-        ValueError: no tables, or a number that is not positive.
+        ValueError: there are no tables, or no rows.
     """
     if not tables:
         raise ValueError("there are no tables to measure")
     if rows_per_rank < 1:
         raise ValueError(f"rows per rank is {rows_per_rank}, must be at least 1")
-    if max_rows < 1:
-        raise ValueError(f"max rows is {max_rows}, must be at least 1")
-    require_repeats(repeats)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(config.seed)
     timings = []
     for table in tables:
-        rows, ranks = min(table.rows, max_rows), ranks_of(group)
+        rows, ranks = min(table.rows, config.max_rows), ranks_of(group)
         operator = lookup_operator(table, rows, device)
         steps = []
-        for _ in range(WARM_UP + repeats):
+        for _ in range(WARM_UP + config.repeats):
             ids, offsets = random_bags(table, rows, rows_per_rank * ranks, generator)
             steps.append(_step(operator, ids.to(device), offsets.to(device), device, group))
         forward, backward = zip(*steps[WARM_UP:], strict=True)

@@ -49,9 +49,3 @@ def _finish(device: torch.device) -> None:
 def ranks_of(group: dist.ProcessGroup | None) -> int:
     """Number of ranks of the group, or 1 without one."""
     return 1 if group is None else dist.get_world_size(group)
-
-
-def require_repeats(repeats: int) -> None:
-    """Raises ValueError for a number of repetitions that measures nothing."""
-    if repeats < 1:
-        raise ValueError(f"repeats is {repeats}, must be at least 1")

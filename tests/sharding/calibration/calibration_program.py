@@ -16,6 +16,7 @@ import torch.distributed as dist
 
 from dropdrift.sharding.calibration import lookups
 from dropdrift.sharding.calibration.calibrate import calibrate, number_of_steps
+from dropdrift.sharding.calibration.config import CalibrationConfig
 from dropdrift.sharding.calibration.tables import LookupTable
 from dropdrift.sharding.cluster import make_cluster
 from dropdrift.sharding.config import ShardingConfig
@@ -23,7 +24,7 @@ from dropdrift.sharding.hardware import load_hardware
 from dropdrift.training.distributed import process_group
 
 TABLES = [LookupTable("one", 3000, 16), LookupTable("bags", 3000, 32, (1.0, 10.0))]
-SIZES = (2**14, 2**18, 2**22)
+CONFIG = CalibrationConfig(repeats=5, sizes=(2**14, 2**18, 2**22))
 
 
 def record_batches(seen: list[int]) -> None:
@@ -50,17 +51,15 @@ def main(out: Path) -> None:
             make_cluster(ShardingConfig(), load_hardware("CPU"), 1, ranks.world_size),
             TABLES,
             rows_per_rank=256,
-            repeats=5,
-            seed=1,
+            config=CONFIG,
             group=group,
             device=ranks.device,
             name="here",
             machine="the test's machine",
             day=date(2026, 3, 1),
-            sizes=SIZES,
             advance=done.append,
         )
-        assert len(done) == number_of_steps(TABLES, SIZES, ranks.world_size)
+        assert len(done) == number_of_steps(TABLES, CONFIG, ranks.world_size)
         text = json.dumps({**dataclasses.asdict(found), "batches": batches})
         (out / f"{ranks.rank}.json").write_text(text, encoding="utf-8")
 

@@ -15,6 +15,7 @@ import torch.distributed as dist
 
 import dropdrift
 from dropdrift.sharding.calibration.calibrate import calibrate
+from dropdrift.sharding.calibration.config import CalibrationConfig
 from dropdrift.sharding.calibration.tables import LookupTable
 from dropdrift.sharding.cluster import make_cluster
 from dropdrift.sharding.config import ShardingConfig
@@ -94,8 +95,7 @@ def calibrated(hardware: str = "CPU", ranks_per_node: int = 1, **options):
             make_cluster(ShardingConfig(), load_hardware(hardware), 1, ranks_per_node),
             [LookupTable("one", 50, 16)],
             rows_per_rank=16,
-            repeats=2,
-            seed=1,
+            config=CalibrationConfig(repeats=2),
             group=group,
             device=torch.device("cpu"),
             name="here",

@@ -10,7 +10,6 @@ from dropdrift.sharding.calibration.collectives import (
     exchange,
     fit_line,
     fit_lines,
-    whole_sizes,
 )
 from dropdrift.training.distributed import process_group
 
@@ -62,16 +61,6 @@ def test_times_that_give_no_bandwidth_are_refused():
         fit_line([timing(1000, 2.0), timing(5000, 1.0)])
     with pytest.raises(ValueError, match="measured at one size"):
         fit_line([timing(1000, 2.0), timing(1000, 1.0)])
-
-
-def test_sizes_are_whole_numbers_for_every_rank():
-    assert whole_sizes([1001, 48, 1000, 50], 3) == [48, 996]
-    with pytest.raises(ValueError, match="size 11 bytes is too small, 3 ranks need at least 12"):
-        whole_sizes([1000, 11], 3)
-    with pytest.raises(ValueError, match="sizes 48, 50: at least two different"):
-        whole_sizes([48, 50], 3)
-    with pytest.raises(ValueError, match="sizes of none: at least two different"):
-        whole_sizes([], 3)
 
 
 def test_the_network_counts_where_a_node_has_fewer_ranks():

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from dropdrift.data.schema import Encoding, Field, Schema, Table
+from dropdrift.sharding.calibration.config import CalibrationConfig
 from dropdrift.sharding.calibration.lookups import lookup_operator, measure_lookups, random_bags
 from dropdrift.sharding.calibration.tables import LookupTable, tables_of
 
@@ -28,7 +29,7 @@ def one_thread():
 def test_times_are_positive_and_grow_with_the_ids():
     done: list[str] = []
     tables = [LookupTable("one", 20_000, 16), LookupTable("many", 20_000, 16, (200.0,))]
-    one, many = measure_lookups(tables, 2048, CPU, 5, 0, advance=done.append)
+    one, many = measure_lookups(tables, 2048, CPU, CalibrationConfig(5), advance=done.append)
     assert done == ["one", "many"]
     for timing in (one, many):
         assert (timing.rows, timing.rows_per_rank, timing.ranks) == (20_000, 2048, 1)
@@ -43,7 +44,7 @@ def test_times_are_positive_and_grow_with_the_ids():
 
 def test_a_large_table_is_cut_and_says_so():
     large, small = LookupTable("large", 10**9, 128), LookupTable("small", 10, 4)
-    cut, whole = measure_lookups([large, small], 8, CPU, 1, 0, max_rows=100)
+    cut, whole = measure_lookups([large, small], 8, CPU, CalibrationConfig(1, 100))
     assert cut.table.rows == 10**9
     assert cut.rows == 100
     assert cut.is_cut
@@ -112,19 +113,11 @@ def test_tables_of_a_schema_have_the_factors_of_their_fields():
     ]
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"tables": []}, "there are no tables to measure"),
-        ({"rows_per_rank": 0}, "rows per rank is 0"),
-        ({"repeats": 0}, "repeats is 0"),
-        ({"max_rows": 0}, "max rows is 0"),
-    ],
-)
-def test_what_cannot_be_measured_is_refused(change, message):
-    right = {"tables": [LookupTable("t", 9, 4)], "rows_per_rank": 2, "repeats": 1, "max_rows": 9}
-    with pytest.raises(ValueError, match=message):
-        measure_lookups(**(right | change), device=CPU, seed=0)
+def test_what_cannot_be_measured_is_refused():
+    with pytest.raises(ValueError, match="there are no tables to measure"):
+        measure_lookups([], 2, CPU, CalibrationConfig())
+    with pytest.raises(ValueError, match="rows per rank is 0"):
+        measure_lookups([LookupTable("t", 9, 4)], 0, CPU, CalibrationConfig())
 
 
 @pytest.mark.parametrize(
