@@ -32,6 +32,9 @@ def fit_hardware(
     collectives, since TorchRec has one figure for all; it is the figure that makes the estimates of
     large exchanges right, as TorchRec has no latency. What was not measured stays as it was.
 
+    A host's bandwidth is that of as many ranks as were measured, and one rank does not use all of
+    it: on a CPU, measure with the ranks that a node will have.
+
     Args:
         cluster: that was measured, with the hardware to begin with.
         lookups: timings on this cluster.
