@@ -12,6 +12,8 @@ from dropdrift.models.t2diff.config import T2DiffConfig
 ModelKind = Literal["ranking", "t2diff", "sasrec"]
 ReconstructionNorm = Literal["mean", "sum"]
 Serving = Literal["gated", "denoised", "plain"]
+# FBGEMM has no kernels for bf16 tables: see docs/numerics.md.
+TablePrecision = Literal["fp32", "fp16"]
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,16 @@ class ModelConfig:
         tasks: Labels to predict, one head each; empty: the first label of the data set. The first
             one is what validation and early stopping look at.
         embedding_init_std: Standard deviation of the embeddings' initial values.
+        table_precision: Numbers that the embedding tables are kept in. fp16 takes half the memory,
+            on CPU and CUDA; the optimizer's state and what is looked up stay fp32. Updates below
+            half of fp16's spacing are lost on a CPU, where nothing rounds stochastically. Not with
+            optimizer.sparse 'adam'.
     """
 
     kind: ModelKind = "ranking"
     tasks: tuple[str, ...] = ()
     embedding_init_std: float = 0.01
+    table_precision: TablePrecision = "fp32"
     dcnv2: DCNv2Config = field(default_factory=DCNv2Config)
     asymdiffrec: AsymDiffRecConfig = field(default_factory=AsymDiffRecConfig)
     item: ItemConfig = field(default_factory=ItemConfig)

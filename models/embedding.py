@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
+from torchrec.modules.embedding_configs import DataType, EmbeddingBagConfig, PoolingType
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 
 from dropdrift.data.schema import Schema
 from dropdrift.kernels.feature_dropout import pack_words
+from dropdrift.models.config import TablePrecision
 
 _POOLING = {"sum": PoolingType.SUM, "mean": PoolingType.MEAN}
+_DATA_TYPES: dict[TablePrecision, DataType] = {"fp32": DataType.FP32, "fp16": DataType.FP16}
 
 
 class FieldEmbedding(nn.Module):
@@ -19,9 +21,16 @@ class FieldEmbedding(nn.Module):
 
     The tables are not initialised here: their values must not depend on how they are sharded (see
     ``sharding.initialise``).
+
+    Args:
+        schema: fields and tables.
+        device: where the tables are made; ``meta`` where they are sharded later.
+        precision: of the tables; what is looked up is fp32 whatever it is.
     """
 
-    def __init__(self, schema: Schema, device: torch.device) -> None:
+    def __init__(
+        self, schema: Schema, device: torch.device, precision: TablePrecision = "fp32"
+    ) -> None:
         super().__init__()
         self.collection = EmbeddingBagCollection(
             tables=[
@@ -29,6 +38,7 @@ class FieldEmbedding(nn.Module):
                     name=table.name,
                     num_embeddings=table.rows,
                     embedding_dim=table.width,
+                    data_type=_DATA_TYPES[precision],
                     pooling=_POOLING[table.pooling],
                     feature_names=[f.name for f in schema.fields if f.table == table.name],
                 )

@@ -80,7 +80,7 @@ class RankingModel(nn.Module):
         self.schema = schema
         self.tasks = task_names(schema, config)
         self.label_columns = [schema.label_index(task) for task in self.tasks]
-        self.embedding = FieldEmbedding(schema, device)
+        self.embedding = FieldEmbedding(schema, device, config.table_precision)
         self.missing_words = MissingWords(schema.field_names)
         self.dense = RankingHead(schema, config, len(self.tasks), seed)
 

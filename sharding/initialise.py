@@ -18,12 +18,19 @@ BLOCK_ROWS = 4_096
 
 
 def initialise_tables(model: nn.Module, std: float, seed: int) -> None:
-    """Fill this rank's part of every table, or its copy, with Normal(0, ``std``)."""
+    """Fill this rank's part of every table, or its copy, with Normal(0, ``std``).
+
+    The values of an fp16 table are those of an fp32 one, rounded.
+
+    Raises:
+        ValueError: replicated tables that are not fp32.
+    """
     for name, weight in model.state_dict().items():
         if not is_table(name):
             continue
         key, width = f"{seed}/{name.split('.')[-2]}", weight.size()[1]
         if not isinstance(weight, ShardedTensor):
+            _check_replicated(weight)
             fill_shard(weight, 0, 0, width, std, key)
             continue
         for shard in weight.local_shards():
@@ -41,6 +48,15 @@ def fill_shard(shard: Tensor, row: int, column: int, width: int, std: float, key
         part = values[low - first : high - first, column : column + shard.shape[1]]
         with torch.no_grad():
             shard[low - row : high - row].copy_(part)
+
+
+def _check_replicated(weight: Tensor) -> None:
+    """ValueError unless torch's Adam, which keeps its moments as the table is, can train it."""
+    if weight.dtype != torch.float32:
+        raise ValueError(
+            "model.table_precision is 'fp16', must be 'fp32' where optimizer.sparse is 'adam': its "
+            "moments would be fp16 too, and the squares of small gradients vanish"
+        )
 
 
 def _block(key: str, block: int, width: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from dropdrift.data.schema import WIDTH_UNIT, Field, Schema
+from dropdrift.models.config import TablePrecision
 from dropdrift.models.embedding import FieldEmbedding
 from dropdrift.models.matching.config import Combine, ItemConfig
 
@@ -26,15 +27,22 @@ class ItemEmbedding(nn.Module):
         schema: of kind interactions; its tables' own widths are not used.
         config: fields, width and how they are combined.
         device: where the tables are made; ``meta`` where they are sharded later.
+        precision: of the tables.
 
     Raises:
         ValueError: a field that the data set has not, or a width that cannot be shared equally.
     """
 
-    def __init__(self, schema: Schema, config: ItemConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        config: ItemConfig,
+        device: torch.device,
+        precision: TablePrecision = "fp32",
+    ) -> None:
         super().__init__()
         self.schema = item_schema(schema, config)
-        self.fields = FieldEmbedding(self.schema, device)
+        self.fields = FieldEmbedding(self.schema, device, precision)
         self.combine = CombineFields(len(self.schema.fields), config.width, config.combine)
 
     def forward(self, catalogue: KeyedJaggedTensor) -> Tensor:

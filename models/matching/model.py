@@ -46,7 +46,7 @@ class MatchingModel(nn.Module):
         device: torch.device,
     ) -> None:
         super().__init__()
-        self.embedding = ItemEmbedding(schema, config.item, device)
+        self.embedding = ItemEmbedding(schema, config.item, device, config.table_precision)
         self.dense = MatchingTowers(schema, config, sequence, seed)
 
     def forward(self, batch: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:

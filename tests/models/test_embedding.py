@@ -38,6 +38,15 @@ def test_embeddings_come_in_schema_order_and_missing_ones_are_zero():
     torch.testing.assert_close(embedding(FEATURES), expected)
 
 
+def test_half_precision_tables_are_looked_up_in_single_precision():
+    embedding = FieldEmbedding(SCHEMA, torch.device("cpu"), "fp16")
+    bags = embedding.collection.embedding_bags
+    assert {bag.weight.dtype for bag in bags.values()} == {torch.float16}
+    found = embedding(FEATURES)
+    assert found.dtype == torch.float32
+    assert torch.equal(found[0, :4], bags["colour"].weight[1].float())
+
+
 def test_fields_are_taken_by_name_whatever_the_order_of_the_keys():
     values = torch.arange(12.0).view(2, 6)
     pooled = KeyedTensor(keys=["b", "a", "c"], length_per_key=[1, 2, 3], values=values)

@@ -28,6 +28,12 @@ def test_any_shard_is_a_cut_of_the_same_table(row, rows, column, columns):
     assert torch.equal(shard, whole()[row : row + rows, column : column + columns])
 
 
+def test_half_precision_tables_get_the_same_values_rounded():
+    shard = torch.full((BLOCK_ROWS, 3), float("nan"), dtype=torch.float16)
+    fill_shard(shard, 17, 2, WIDTH, 0.5, "1/table")
+    assert torch.equal(shard, whole()[17 : 17 + BLOCK_ROWS, 2:5].half())
+
+
 def test_values_are_normal_with_the_given_deviation():
     table = whole()
     assert torch.isfinite(table).all()
