@@ -8,7 +8,7 @@ from torchrec.modules.embedding_configs import DataType, EmbeddingBagConfig, Poo
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 
-from dropdrift.data.schema import Schema
+from dropdrift.data.schema import Schema, Table
 from dropdrift.kernels.feature_dropout import pack_words
 from dropdrift.models.config import TablePrecision
 
@@ -26,12 +26,17 @@ class FieldEmbedding(nn.Module):
         schema: fields and tables.
         device: where the tables are made; ``meta`` where they are sharded later.
         precision: of the tables; what is looked up is fp32 whatever it is.
+
+    Raises:
+        ValueError: a table has a name that torch cannot give a module.
     """
 
     def __init__(
         self, schema: Schema, device: torch.device, precision: TablePrecision = "fp32"
     ) -> None:
         super().__init__()
+        for table in schema.tables:
+            _check_name(table.name)
         self.collection = EmbeddingBagCollection(
             tables=[
                 EmbeddingBagConfig(
@@ -39,7 +44,7 @@ class FieldEmbedding(nn.Module):
                     num_embeddings=table.rows,
                     embedding_dim=table.width,
                     data_type=_DATA_TYPES[precision],
-                    pooling=_POOLING[table.pooling],
+                    pooling=_pooling(schema, table),
                     feature_names=[f.name for f in schema.fields if f.table == table.name],
                 )
                 for table in schema.tables
@@ -51,6 +56,20 @@ class FieldEmbedding(nn.Module):
     def forward(self, features: KeyedJaggedTensor) -> Tensor:
         """[B, sum of widths]; the part of a missing field is zero."""
         return self.in_schema_order(self.collection(features))
+
+
+def _pooling(schema: Schema, table: Table) -> PoolingType:
+    """The table's, or the sum where no bag has more than one id: the same numbers, sooner."""
+    single = all(f.max_length == 1 for f in schema.fields if f.table == table.name)
+    return PoolingType.SUM if single else _POOLING[table.pooling]
+
+
+def _check_name(table: str) -> None:
+    if hasattr(nn.ModuleDict, table) or "." in table:
+        raise ValueError(
+            f"table {table!r}: torch cannot give a module that name; prepare the data with another "
+            "one, such as 'table: {}_id' beside the field".format(table.replace(".", "_"))
+        )
 
 
 class SelectFields(nn.Module):

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 
@@ -5,6 +6,7 @@ from dropdrift.data.schema import Encoding, Field, Schema, Table
 from dropdrift.kernels.feature_dropout import unpack_words
 from dropdrift.models.embedding import FieldEmbedding, MissingWords, SelectFields
 
+HASH = Encoding("hash")
 SCHEMA = Schema(
     name="small",
     fields=(
@@ -13,8 +15,8 @@ SCHEMA = Schema(
         Field("likes", "multi", "tags", max_length=3),
     ),
     tables=(
-        Table("colour", 4, 4, Encoding("hash")),
-        Table("tags", 5, 8, Encoding("hash"), pooling="mean"),
+        Table("colour", 4, 4, HASH),
+        Table("tags", 5, 8, HASH, pooling="mean"),
     ),
     labels=("y",),
 )
@@ -58,3 +60,16 @@ def test_missing_words_are_in_schema_order():
     words = MissingWords(SCHEMA.field_names)(FEATURES)
     expected = torch.tensor([[0, 0, 0], [1, 0, 1], [0, 1, 1]], dtype=torch.bool)
     assert torch.equal(unpack_words(words, 3), expected)
+
+
+def test_bags_of_one_id_are_summed_and_give_what_their_mean_would():
+    embedding = FieldEmbedding(SCHEMA, torch.device("cpu"))
+    pooling = {c.name: c.pooling.name for c in embedding.collection.embedding_bag_configs()}
+    assert pooling == {"colour": "SUM", "tags": "MEAN"}
+
+
+@pytest.mark.parametrize("name", ["type", "keys", "half", "page.url"])
+def test_a_table_with_a_name_that_torch_has_already(name):
+    schema = Schema("s", (Field(name, "categorical", name),), (Table(name, 4, 4, HASH),), ("y",))
+    with pytest.raises(ValueError, match=f"table '{name}': torch cannot give a module that name"):
+        FieldEmbedding(schema, torch.device("meta"))
