@@ -1,0 +1,335 @@
+"""Why a table went where it went: all its options, and what each would make of the plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from glob import escape
+from typing import Literal
+
+from torchrec.distributed.planner.types import ShardingOption
+
+from dropdrift.data.typed_mapping import suggestion
+from dropdrift.sharding.checks import digits, gib
+from dropdrift.sharding.config import COMPUTE_KERNELS, SHARDING_TYPES, ShardingConfig
+from dropdrift.sharding.constraints import offered
+from dropdrift.sharding.planning import (
+    NoPlanError,
+    Planned,
+    PlanRequest,
+    enumerate_options,
+    make_plan,
+    with_config,
+)
+from dropdrift.sharding.summary import (
+    ClusterSummary,
+    Cost,
+    PlanSummary,
+    TableSummary,
+    shard_summary,
+    summarise,
+)
+
+# Row-wise Adagrad keeps one number for the part of a row that a shard has.
+CUT_BY_COLUMNS = ("column_wise", "table_column_wise", "grid_shard")
+# Plans whose times differ by less count as equally fast.
+SAME_TIME = 1e-3
+
+# What is allowed and no slower than the chosen option, and was not taken.
+_WHY_NOT_TAKEN = {
+    "same": ": TorchRec takes the first of equal plans",
+    "faster": ": TorchRec's planner missed it",
+}
+
+Advance = Callable[[str], None]
+Verdict = Literal["chosen", "faster", "same", "slower", "no plan", "too large", "excluded"]
+
+
+@dataclass(frozen=True)
+class HeldPlan:
+    """What the whole plan comes to with the table held to one option.
+
+    Attributes:
+        step_ms: estimated time of the slowest rank.
+        fullest_bytes: memory of its device that the fullest rank takes.
+        ranks: that hold the table.
+    """
+
+    step_ms: float
+    fullest_bytes: int
+    ranks: int
+
+
+@dataclass(frozen=True)
+class OptionSummary:
+    """One way to place the table.
+
+    Attributes:
+        sharding_type: how it is cut.
+        kernel: how it is looked up.
+        shards: parts.
+        device_bytes: memory of a rank's device that the largest part takes.
+        spilled_bytes: host memory of a GPU's machine that the largest part takes.
+        slowest: cost of the part that takes longest.
+        cost: of all parts together.
+        verdict: how it compares with the chosen option; excluded: the configuration or the
+            optimizer does not allow it.
+        why: the verdict in words.
+        plan: the plan with it; none where none was made or there is none.
+    """
+
+    sharding_type: str
+    kernel: str
+    shards: int
+    device_bytes: int
+    spilled_bytes: int
+    slowest: Cost
+    cost: Cost
+    verdict: Verdict
+    why: str
+    plan: HeldPlan | None
+
+
+@dataclass(frozen=True)
+class NotOffered:
+    """What TorchRec could do with a table, and no configuration brings about.
+
+    Attributes:
+        what: sharding type, or compute kernels.
+        why: in words.
+    """
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a table is where it is.
+
+    Attributes:
+        table: as the plan has it.
+        cluster: that the plan is for.
+        rows_per_rank: rows of one lookup on one rank.
+        optimizer: of the tables.
+        available_bytes: memory of a rank's device that tables, inputs and outputs may take.
+        step_ms: of the plan.
+        options: the chosen one first, then by the time of the plan with them, then those without.
+        not_offered: what is left out of the options.
+    """
+
+    table: TableSummary
+    cluster: ClusterSummary
+    rows_per_rank: int
+    optimizer: str
+    available_bytes: int
+    step_ms: float
+    options: tuple[OptionSummary, ...]
+    not_offered: tuple[NotOffered, ...]
+
+
+def silent(what: str) -> None:
+    """An ``Advance`` for nobody."""
+    del what
+
+
+def explain(request: PlanRequest, table: str, advance: Advance = silent) -> Explanation:
+    """Weigh every option of a table, by planning the whole model again with each.
+
+    Options that the sharding types exclude are planned too, as if they were allowed; those that the
+    compute kernels or the optimizer exclude are not.
+
+    Args:
+        request: what is planned.
+        table: its name.
+        advance: told what is planned next.
+
+    Raises:
+        ValueError: there is no such table, or no plan (:class:`NoPlanError`).
+    """
+    names = [known.name for known in request.schema.tables]
+    if table not in names:
+        listed = "" if len(names) > 40 else f"; there are: {', '.join(names)}"
+        raise ValueError(f"unknown table {table!r}{suggestion(table, names, str)}{listed}")
+    advance("the plan")
+    planned = make_plan(request)
+    judge = _Judge(planned, summarise(planned), table, advance)
+    options = [judge.option(option) for option in _every_option(request, table)]
+    return Explanation(
+        table=judge.table,
+        cluster=judge.summary.cluster,
+        rows_per_rank=request.rows_per_rank,
+        optimizer=request.optimizer,
+        available_bytes=judge.summary.available_bytes,
+        step_ms=judge.summary.step_ms,
+        options=tuple(sorted(options, key=_place)),
+        not_offered=_not_offered(request),
+    )
+
+
+def table_rule(table: str, types: tuple[str, ...], kernels: tuple[str, ...] = ()) -> str:
+    """A rule of ``sharding.tables`` for the table of that name alone."""
+    # A pattern ends at the first equals sign.
+    pattern = escape(table).replace("=", "?")
+    return f"{pattern}={','.join(types)}" + (f"/{','.join(kernels)}" if kernels else "")
+
+
+def compared(held_ms: float, chosen_ms: float) -> tuple[Verdict, str]:
+    """How the step time of a plan compares with the chosen one's, in words too."""
+    if math.isclose(held_ms, chosen_ms, rel_tol=SAME_TIME):
+        return "same", f"the same {digits(chosen_ms)} ms"
+    times = f"{digits(held_ms)} ms for {digits(chosen_ms)}"
+    if held_ms < chosen_ms:
+        share = 100 * (1 - held_ms / chosen_ms)
+        return "faster", f"faster by {share:.2g}%: {times}"
+    if held_ms >= 2 * chosen_ms:
+        return "slower", f"{digits(held_ms / chosen_ms)} times as long: {times}"
+    return "slower", f"+{100 * (held_ms / chosen_ms - 1):.2g}%: {times}"
+
+
+@dataclass(frozen=True)
+class _Judge:
+    planned: Planned
+    summary: PlanSummary
+    name: str
+    advance: Advance
+
+    @property
+    def request(self) -> PlanRequest:
+        return self.planned.request
+
+    @property
+    def table(self) -> TableSummary:
+        return next(table for table in self.summary.tables if table.name == self.name)
+
+    def option(self, option: ShardingOption) -> OptionSummary:
+        device, optimizer = self.request.cluster.device, self.request.optimizer
+        shards = [shard_summary(shard, option, device, optimizer) for shard in option.shards]
+        verdict, why, plan = self._verdict(option)
+        return OptionSummary(
+            sharding_type=option.sharding_type,
+            kernel=option.compute_kernel,
+            shards=len(shards),
+            device_bytes=max(shard.device_bytes for shard in shards),
+            spilled_bytes=max(shard.spilled_bytes for shard in shards),
+            slowest=max((shard.cost for shard in shards), key=lambda cost: cost.total),
+            cost=Cost.sum(shard.cost for shard in shards),
+            verdict=verdict,
+            why=why,
+            plan=plan,
+        )
+
+    def _verdict(self, option: ShardingOption) -> tuple[Verdict, str, HeldPlan | None]:
+        kind, kernel = option.sharding_type, option.compute_kernel
+        if (kind, kernel) == (self.table.sharding_type, self.table.kernel):
+            return "chosen", "chosen", self._held(self.summary)
+        barred = self._barred(kind, kernel)
+        if barred:
+            return "excluded", barred, None
+        verdict, why, plan = self._weighed(option)
+        unlisted = self._unlisted(kind)
+        if not unlisted:
+            return verdict, why + _WHY_NOT_TAKEN.get(verdict, ""), plan
+        return "excluded", f"{unlisted}; allowed: {why}", plan
+
+    def _barred(self, kind: str, kernel: str) -> str:
+        """Why the option is not worth a plan."""
+        if kind in CUT_BY_COLUMNS and self.request.optimizer == "rowwise_adagrad":
+            return "excluded by optimizer.sparse rowwise_adagrad, which forbids cutting columns"
+        if kernel in self.request.config.allowed(self.name)[1]:
+            return ""
+        rule = _rule(self.request.config, self.name)
+        return f"excluded by {f'{rule!r}' if '/' in rule else 'sharding.kernels'}"
+
+    def _unlisted(self, kind: str) -> str:
+        """Why the configuration does not allow the type, or nothing."""
+        if self.request.replicate or kind in self.request.config.allowed(self.name)[0]:
+            return ""
+        rule = _rule(self.request.config, self.name)
+        return f"excluded by {f'{rule!r}' if rule else 'sharding.types'}"
+
+    def _weighed(self, option: ShardingOption) -> tuple[Verdict, str, HeldPlan | None]:
+        lack = self._lack(option)
+        if lack:
+            return "too large", lack, None
+        kind, kernel = option.sharding_type, option.compute_kernel
+        self.advance(f"{self.name} {kind}/{kernel}")
+        rule = table_rule(self.name, (kind,), (kernel,))
+        config = self.request.config
+        try:
+            planned = make_plan(with_config(self.request, tables=(rule, *config.tables)))
+        except NoPlanError:
+            return "no plan", "TorchRec finds no plan with it", None
+        plan = self._held(summarise(planned))
+        verdict, why = compared(plan.step_ms, self.summary.step_ms)
+        return verdict, why, plan
+
+    def _lack(self, option: ShardingOption) -> str:
+        """By how much the largest part is too large for a rank, or nothing."""
+        storages = [shard.storage for shard in option.shards if shard.storage is not None]
+        cluster, on_cpu = self.request.cluster, self.request.cluster.device == "cpu"
+        device = max(storage.ddr if on_cpu else storage.hbm for storage in storages)
+        if device > self.summary.available_bytes:
+            return (
+                f"{gib(device)} GiB do not fit the {gib(self.summary.available_bytes)} that a rank "
+                "has for tables"
+            )
+        host = 0 if on_cpu else max(storage.ddr for storage in storages)
+        if host > cluster.host_bytes:
+            return f"{gib(host)} GiB do not fit the {gib(cluster.host_bytes)} of host memory"
+        return ""
+
+    def _held(self, summary: PlanSummary) -> HeldPlan:
+        table = next(table for table in summary.tables if table.name == self.name)
+        return HeldPlan(
+            step_ms=summary.step_ms,
+            fullest_bytes=max(rank.device_bytes for rank in summary.ranks),
+            ranks=len(table.ranks),
+        )
+
+
+def _every_option(request: PlanRequest, table: str) -> list[ShardingOption]:
+    """The options of the table that there are where nothing is excluded, none placed."""
+    rule = table_rule(table, SHARDING_TYPES, COMPUTE_KERNELS)
+    relaxed = with_config(request, tables=(rule, *request.config.tables))
+    return [option for option in enumerate_options(relaxed) if option.name == table]
+
+
+def _rule(config: ShardingConfig, table: str) -> str:
+    """The rule of ``sharding.tables`` that counts for a table, or nothing."""
+    rules = zip(config.tables, config.rules, strict=True)
+    return next((text for text, rule in rules if fnmatchcase(table, rule.pattern)), "")
+
+
+def _place(option: OptionSummary) -> tuple[bool, float, bool, float]:
+    """The chosen one first, then by the plan's time, then those that only the plan lacks."""
+    time = option.plan.step_ms if option.plan else math.inf
+    return option.verdict != "chosen", time, option.verdict == "excluded", option.slowest.total
+
+
+def _not_offered(request: PlanRequest) -> tuple[NotOffered, ...]:
+    device = request.cluster.device
+    if request.replicate:
+        why = "optimizer.sparse adam trains a copy of every table on every rank"
+        return (NotOffered(", ".join(SHARDING_TYPES), why),)
+    there = offered(device)
+    left_out = [
+        NotOffered(
+            "data_parallel",
+            "an optimizer inside the backward does not train copies of a table; optimizer.sparse "
+            "adam does, for all tables",
+        )
+    ]
+    absent = [kind for kind in SHARDING_TYPES if kind not in there]
+    if absent:
+        left_out.append(NotOffered(", ".join(absent), f"TorchRec does not offer it on {device}"))
+    special = [k for k in there["table_wise"] if k not in COMPUTE_KERNELS]
+    if special:
+        left_out.append(
+            NotOffered(
+                ", ".join(special), "for tables on SSDs and of ids that come and go: none here"
+            )
+        )
+    return tuple(left_out)
