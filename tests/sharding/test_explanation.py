@@ -182,7 +182,8 @@ class TestVerdicts:
         assert option.plan.step_ms == pytest.approx(summarise(make_plan(allowed)).step_ms)
 
     def test_what_would_be_faster_says_so(self):
-        explanation = explain(request(types=("row_wise",), nodes=2), "small")
+        asked = request(types=("row_wise",), tables=("middle=table_wise", "small=table_wise"))
+        explanation = explain(asked, "large")
         option = named(explanation, "table_wise")
         assert option.plan is not None
         less = 100 * (1 - option.plan.step_ms / explanation.step_ms)
