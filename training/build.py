@@ -23,8 +23,6 @@ def build_model(
     config: TrainConfig,
     ranks: Ranks,
     plan: ShardingPlan | None = None,
-    *,
-    lookup_rows: int = 0,
 ) -> DistributedModelParallel:
     """Make, plan, shard and initialise the model; the same weights on any ranks and by any plan.
 
@@ -32,9 +30,8 @@ def build_model(
         schema: fields and tables.
         config: the run's options.
         ranks: this process among all; the process group must be there.
-        plan: a plan to use instead of the planner's.
-        lookup_rows: rows of one lookup on this rank, which the planner's estimates use; 0: this
-            rank's share of the batch.
+        plan: where the tables go; without, the planner decides, for lookups of a rank's share of
+            the batch.
 
     Raises:
         ValueError: the options contradict each other or the schema, or no plan fits.
@@ -46,7 +43,7 @@ def build_model(
         model = unsharded(schema, config)
     add_sparse_optimizer(model.embedding, config.optimizer)
     if plan is None:
-        plan = place_tables(schema, config, ranks, lookup_rows)
+        plan = place_tables(schema, config, ranks).plan
     sharded = shard_model(model, plan, ranks.device)
     initialise_tables(sharded, config.model.embedding_init_std, seed)
     return sharded

@@ -1,7 +1,8 @@
 """Checkpoints: directories that are either whole or not there.
 
-``checkpoints/step-N/`` holds torch.distributed.checkpoint's files, ``state.json`` and, written
-last, ``COMMITTED`` with the SHA-256 of every file. A directory is written under another name,
+``checkpoints/step-N/`` holds torch.distributed.checkpoint's files, ``state.json``, ``plan.json``
+(the sharding plan that it was trained by) and, written last, ``COMMITTED`` with the SHA-256 of
+every file. A directory is written under another name,
 renamed when complete, and never written into again.
 """
 
@@ -11,6 +12,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from dropdrift.training.provenance import read_json
 
 MARKER = "COMMITTED"
 STATE_FILE = "state.json"
+PLAN_FILE = "plan.json"
 
 _REMEDY = "remove {} to use another checkpoint"
 _NAME = re.compile(r"step-(\d+)")
@@ -71,9 +74,21 @@ def committed_steps(folder: Path) -> list[int]:
 
 
 def save_checkpoint(
-    folder: Path, model: DistributedModelParallel, optimizers: Optimizers, state: TrainingState
+    folder: Path,
+    model: DistributedModelParallel,
+    optimizers: Optimizers,
+    state: TrainingState,
+    plan: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the checkpoint of ``state.step`` unless it is there; all ranks must call."""
+    """Write the checkpoint of ``state.step`` unless it is there; all ranks must call.
+
+    Args:
+        folder: of all checkpoints.
+        model: its weights are saved.
+        optimizers: their state is saved.
+        state: where the run stands.
+        plan: the document of the plan that the model is sharded by; none for a plan without one.
+    """
     final = checkpoint_path(folder, state.step)
     if (final / MARKER).exists():
         return
@@ -86,6 +101,8 @@ def save_checkpoint(
     save(_tensors(model, optimizers), checkpoint_id=partial)
     if dist.get_rank() == 0:
         (partial / STATE_FILE).write_text(json.dumps(asdict(state), indent=1))
+        if plan is not None:
+            (partial / PLAN_FILE).write_text(json.dumps(plan, indent=1))
         partial.rename(final)
         manifest = {p.name: _sha256(p) for p in sorted(final.iterdir())}
         marker = final / (MARKER + ".partial")

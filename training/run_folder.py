@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import yaml
 from dropdrift.data.encoding.vocabulary import VOCABULARY_FOLDER, load_vocabularies
 from dropdrift.data.schema import SCHEMA_FILE, Schema
 from dropdrift.data.yaml_file import read_yaml
+from dropdrift.sharding.config import ShardingConfig
 from dropdrift.training.checkpoint import (
     TrainingState,
     committed_steps,
@@ -36,8 +38,17 @@ from dropdrift.training.provenance import (
     write_whole,
 )
 
-# What may differ where a run is resumed: it decides nothing about the weights.
-FREE_OPTIONS = ("out", "resume", "data.path", "data.prefetch", "loop.timeout")
+# What may differ where a run is resumed: it decides nothing about the weights, which any plan of
+# any ranks takes over.
+FREE_OPTIONS = (
+    "out",
+    "resume",
+    "plan",
+    "data.path",
+    "data.prefetch",
+    "loop.timeout",
+    *(f"sharding.{field.name}" for field in fields(ShardingConfig)),
+)
 
 
 class RunFolder:
@@ -92,6 +103,8 @@ class RunFolder:
         saved = read_yaml(self.config_file)
         if not isinstance(saved, dict):
             raise ValueError(f"{self.config_file} is damaged: it holds no options")
+        # An option that is newer than the run had its default.
+        saved = _overridden(plain(TrainConfig()), saved)
         for option, was, now in _differences(saved, plain(config)):
             if option not in FREE_OPTIONS:
                 raise ValueError(
@@ -161,6 +174,15 @@ def _step_of(line: str) -> float:
         return float(json.loads(line)["step"])
     except (ValueError, TypeError, KeyError):
         return float("inf")
+
+
+def _overridden(defaults: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
+    """``saved`` with the ``defaults`` of what it leaves out, in sections too."""
+    both = defaults | saved
+    for name, default in defaults.items():
+        if isinstance(default, dict) and isinstance(both[name], dict):
+            both[name] = _overridden(default, both[name])
+    return both
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -29,6 +29,7 @@ from dropdrift.training.log import RunLog
 from dropdrift.training.matching.task import MatchingTask
 from dropdrift.training.optimizers import Optimizers
 from dropdrift.training.pipeline import GuardedPipeline
+from dropdrift.training.placement import place_tables
 from dropdrift.training.ranking_task import RankingTask
 from dropdrift.training.run_folder import RunFolder
 from dropdrift.training.task import Task
@@ -86,7 +87,8 @@ class Trainer:
         self.total_steps = config.loop.epochs * self.steps_per_epoch
         if config.loop.max_steps:
             self.total_steps = min(self.total_steps, config.loop.max_steps)
-        self.model = build_model(schema, config, ranks, lookup_rows=self.task.lookup_rows)
+        self.placement = place_tables(schema, config, ranks, self.task.lookup_rows, config.plan)
+        self.model = build_model(schema, config, ranks, self.placement.plan)
         self.optimizers = Optimizers(self.model, config.optimizer, self.total_steps)
         self.pipeline = GuardedPipeline(
             self.model, self.optimizers, ranks.device, config.loop.precision
@@ -210,7 +212,9 @@ class Trainer:
         return patience > 0 and self.state.bad_validations >= patience
 
     def _save(self) -> None:
-        save_checkpoint(self.run.checkpoints, self.model, self.optimizers, self.state)
+        save_checkpoint(
+            self.run.checkpoints, self.model, self.optimizers, self.state, self.placement.document
+        )
         if self.ranks.is_first:
             prune_checkpoints(
                 self.run.checkpoints, self.config.loop.keep_checkpoints, self.state.best_step
