@@ -39,6 +39,10 @@ KERNELS = {
     "fused_uvm_caching": "in host memory, with a cache in the GPU's memory",
     "dense": "in the device's memory, updated after the backward",
 }
+# A long name takes several lines rather than most of a narrow window.
+NAME = (
+    "width: max-content; max-width: min(22rem, 40vw); white-space: normal; overflow-wrap: anywhere"
+)
 LEFT = ' style="text-align: left"'
 # Pixels that a wide figure keeps in a narrow window, where it scrolls: its text is to be read.
 LEAST_WIDTH = 760
@@ -161,8 +165,8 @@ def _rank_section(summary: PlanSummary) -> Iterator[str]:
 
 def _table_section(summary: PlanSummary) -> Iterator[str]:
     yield "<h2>Tables</h2>"
-    yield _wide(
-        cost_figure(summary),
+    yield to_figure(
+        to_svg(cost_figure(summary)),
         "Each table's size and what it costs in a step. Names are of the most expensive.",
     )
     yield (
@@ -206,7 +210,8 @@ def _row(
 ) -> Iterator[str]:
     cost, stored = table.cost, table.stored_bytes
     communication = cost.forward_communication + cost.backward_communication
-    yield f'<tr><td style="{_style(0)}">{escape(cells[0])}</td>'
+    name = escape(cells[0])
+    yield f'<tr><td style="{_style(0)}"><div style="{NAME}">{name}</div></td>'
     yield from (f"<td{LEFT}>{escape(text)}</td>" for text in cells[1:3])
     yield _number(cells[3], table.ranks[0])
     yield _number(cells[8], stored, stored / most[0])

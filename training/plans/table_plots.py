@@ -17,7 +17,7 @@ from matplotlib.patches import Patch, Rectangle
 from dropdrift.sharding.summary import PlanSummary, TableSummary
 from dropdrift.training.figures import COLOURS, STYLE
 from dropdrift.training.plans.grids import by_size, size
-from dropdrift.training.plans.plots import BARS, columns, name_ranks, tint, unit_of
+from dropdrift.training.plans.plots import BARS, WIDTH, columns, name_ranks, tint, unit_of
 
 # A colour, a hatch and a marker for each sharding type, the same in all plans.
 TYPES = {
@@ -101,7 +101,7 @@ def placement_figure(summary: PlanSummary) -> Figure:
     groups, blocks = columns(summary), placement(summary)
     top = max(block.bottom + block.height for block in blocks)
     divisor, unit = unit_of(top)
-    width = min(max(3.0 + 0.95 * len(groups), 5.8), 10.6)
+    width = min(max(3.0 + 0.95 * len(groups), WIDTH), 10.6)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, 5.2), layout="constrained")
         axes = figure.subplots()
@@ -122,7 +122,7 @@ def placement_figure(summary: PlanSummary) -> Figure:
 def cost_figure(summary: PlanSummary) -> Figure:
     """Each table's size against its estimated cost, both on logarithmic scales."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.4, 4.6), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 4.3), layout="constrained")
         axes = figure.subplots()
         axes.set(xscale="log", yscale="log")
         axes.minorticks_off()
@@ -136,7 +136,7 @@ def cost_figure(summary: PlanSummary) -> Figure:
         _time_ticks(axes, cost)
         axes.set_xlabel("Weights and optimizer state")
         axes.set_ylabel("Estimated ms of a step, summed over ranks")
-        figure.legend(loc="outside upper left", ncols=4)
+        figure.legend(loc="outside upper left", ncols=3)
         figure.draw_without_rendering()
         _label_points(axes, summary.tables)
     return figure
@@ -288,7 +288,7 @@ def _label_points(axes: Any, tables: Iterable[TableSummary]) -> None:
                 textcoords="offset points",
                 ha=side,
                 va="center",
-                fontsize=LABEL + 0.5,
+                fontsize=LABEL + 1,
                 color="black",
                 parse_math=False,
                 bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.4},
