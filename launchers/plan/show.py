@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
-from dropdrift.launchers.plan.target import read_target
+from dropdrift.launchers.plan.output import check_outputs, write_json
+from dropdrift.launchers.plan.target import Target, read_target
+from dropdrift.sharding.checks import broken_limits
 from dropdrift.training.plans.config import ShowConfig
 
 
 def run(arguments: list[str]) -> int:
-    """Plan, and show the plan."""
+    """Plan, and show the plan.
+
+    Raises:
+        ValueError: wrong options; no plan, after what is known of the reason was printed; a plan
+            that breaks the limits, after it was shown.
+    """
     target = read_target(
         ShowConfig,
         arguments,
         prog="dropdrift plan show",
         description="Plan a model for a cluster and show the plan.",
     )
-    from dropdrift.sharding.planning import make_plan
-    from dropdrift.sharding.summary import summarise
-
-    summary = summarise(make_plan(target.request()))
-    print(summary)
+    check_outputs(target.config.json, target.config.html)
+    problems = _show(target)
+    if problems:
+        raise ValueError("; ".join(problems))
     return 0
+
+
+def _show(target: Target[ShowConfig]) -> list[str]:
+    """Show the plan everywhere that was asked for; what is wrong with it."""
+    from dropdrift.launchers.plan.remedies import fixes_of_skew, plan_or_diagnose
+    from dropdrift.sharding.saved_plan import document
+    from dropdrift.sharding.summary import summarise
+    from dropdrift.training.plans.page import plan_page
+    from dropdrift.training.plans.terminal import plan_console, print_plan
+    from dropdrift.training.provenance import provenance, write_whole
+
+    config = target.config
+    planned = plan_or_diagnose(target, config.limits)
+    summary = summarise(planned)
+    problems = broken_limits(summary, config.limits)
+    fixes = fixes_of_skew(target, summary, config.limits) if problems else []
+    if not write_json(document(planned, provenance(config)), config.json):
+        print_plan(target.name, summary, all_tables=config.all_tables)
+        for line in fixes:
+            plan_console().print(line, markup=False, highlight=False)
+    if config.html is not None:
+        write_whole(
+            config.html,
+            plan_page(target.name, target.about, summary, problems, fixes, provenance(config)),
+        )
+    return problems

@@ -1,0 +1,60 @@
+"""What ``dropdrift plan`` says where there is no plan, or one that breaks its limits."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from dropdrift.launchers.plan.target import Target
+from dropdrift.sharding.config import PlanLimits
+from dropdrift.training.plans.config import PlanConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dropdrift.sharding.planning import Planned
+    from dropdrift.sharding.summary import PlanSummary
+
+
+def plan_or_diagnose(target: Target[PlanConfig], limits: PlanLimits) -> Planned:
+    """The plan; where there is none, what is short and what would do is told on stderr.
+
+    Raises:
+        ValueError: there is no plan, or the options are wrong.
+    """
+    from dropdrift.sharding.planning import NoPlanError, make_plan
+    from dropdrift.training.plans.fixes import diagnose
+
+    try:
+        return make_plan(target.request())
+    except NoPlanError as error:
+        with advancing() as advance:
+            diagnosis = diagnose(target.config, target.schema, target.items, error, advance, limits)
+        title, *lines = diagnosis.lines()
+        print("\n".join(lines), file=sys.stderr)
+        raise ValueError(title) from None
+
+
+def fixes_of_skew(
+    target: Target[PlanConfig], summary: PlanSummary, limits: PlanLimits
+) -> list[str]:
+    """Lines on what would make a skewed plan keep its limits; none where nothing was found."""
+    from dropdrift.training.plans.fix import fix_lines
+    from dropdrift.training.plans.fixes import skew_fixes
+
+    with advancing() as advance:
+        fixes = skew_fixes(target.config, target.schema, target.items, summary, limits, advance)
+    if not fixes:
+        return []
+    return ["What keeps the limits, each planned to be sure:", *fix_lines(fixes)]
+
+
+@contextmanager
+def advancing() -> Iterator[Callable[[str], None]]:
+    """Yields what shows on the terminal what is planned next, and leaves no trace."""
+    with Console(stderr=True).status("planning") as status:
+        yield lambda what: status.update(f"planning {what}")
