@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dropdrift.launchers.plan.output import STANDARD_OUTPUT, check_outputs, write_json
+from dropdrift.launchers.plan.output import check_outputs, write_json
 from dropdrift.launchers.plan.target import Target, read_target
 from dropdrift.sharding.checks import broken_limits
 from dropdrift.training.plans.config import ShowConfig
@@ -41,10 +41,13 @@ def _show(target: Target[ShowConfig]) -> list[str]:
     planned = plan_or_diagnose(target, config.limits)
     summary = summarise(planned)
     problems = broken_limits(summary, config.limits)
-    silent = config.json == STANDARD_OUTPUT and config.html is None
-    fixes = fixes_of_skew(target, summary, config.limits) if problems and not silent else []
-    if not write_json(document(planned, provenance(config)), config.json):
+    on_terminal = not write_json(document(planned, provenance(config)), config.json)
+    if on_terminal:
         print_plan(target.name, summary, all_tables=config.all_tables)
+    # After the plan, which should not wait for them.
+    shown = on_terminal or config.html is not None
+    fixes = fixes_of_skew(target, summary, config.limits) if problems and shown else []
+    if on_terminal:
         for line in fixes:
             plan_console().print(line, markup=False, highlight=False)
     if config.html is not None:
