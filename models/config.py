@@ -97,10 +97,10 @@ class ModelConfig:
         tasks: Labels to predict, one head each; empty: the first label of the data set. The first
             one is what validation and early stopping look at.
         embedding_init_std: Standard deviation of the embeddings' initial values.
-        table_precision: Numbers that the embedding tables are kept in. fp16 takes half the memory,
-            on CPU and CUDA; the optimizer's state and what is looked up stay fp32. Updates below
-            half of fp16's spacing are lost on a CPU, where nothing rounds stochastically. Not with
-            optimizer.sparse 'adam'.
+        table_precision: Numbers that the embedding tables are kept in. fp16 takes half the memory;
+            the optimizer's state and what is looked up stay fp32. On a CPU, updates below half of
+            fp16's spacing are lost; on CUDA, FBGEMM rounds stochastically (not run so far). Not
+            with optimizer.sparse 'adam'.
     """
 
     kind: ModelKind = "ranking"
