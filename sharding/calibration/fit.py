@@ -33,7 +33,7 @@ def fit_hardware(
     large exchanges right, as TorchRec has no latency. What was not measured stays as it was.
 
     A host's bandwidth is that of as many ranks as were measured, and one rank does not use all of
-    it: on a CPU, measure with the ranks that a node will have.
+    it: on a CPU, measure with the ranks that a node will have, which become the hardware's.
 
     Args:
         cluster: that was measured, with the hardware to begin with.
@@ -54,12 +54,14 @@ def fit_hardware(
             lines = fit_lines(timings)
             figures[link] = statistics.geometric_mean(line.gb_per_s for line in lines)
             sources[link] = f"{origin}: {_of_collectives(timings)}"
-    kept = {
-        figure: f"not measured, from {base.name}: {base.sources[figure]}"
+    if base.device == "cpu":
+        figures["gpus_per_node"] = cluster.ranks_per_node
+        sources["gpus_per_node"] = f"{origin}: the ranks of a node that measured"
+    every_source = {
+        figure: sources.get(figure, f"not measured, from {base.name}: {base.sources[figure]}")
         for figure in FIGURES
-        if figure not in sources
     }
-    return replace(base, name=name, sources=kept | sources, **figures)
+    return replace(base, name=name, sources=every_source, **figures)
 
 
 def _speed_up(cluster: Cluster, lookups: Sequence[LookupTiming]) -> float:

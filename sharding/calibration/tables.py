@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from dropdrift.data.schema import WIDTH_UNIT, Pooling, Schema
 from dropdrift.sharding.constraints import LEAST_POOLING_FACTOR
@@ -60,3 +61,32 @@ def tables_of(schema: Schema) -> list[LookupTable]:
         )
         for table in schema.tables
     ]
+
+
+def chosen_tables(tables: Sequence[LookupTable], most: int) -> list[LookupTable]:
+    """At most ``most`` of the tables, in their order, to stand for all.
+
+    Of more, only those are taken that differ in more than their names. Where they still are more,
+    one half are those that read most for a row of a batch, the other are spread evenly over the
+    sizes of the rest.
+    """
+    if len(tables) <= most:
+        return list(tables)
+    first_of_each = {replace(table, name=""): table for table in reversed(tables)}
+    chosen = set(first_of_each.values())
+    if len(chosen) > most:
+        chosen = _busiest_and_spread(chosen, most)
+    return [table for table in tables if table in chosen]
+
+
+def _busiest_and_spread(tables: set[LookupTable], most: int) -> set[LookupTable]:
+    def reads(table: LookupTable) -> tuple[float, str]:
+        """Numbers that a row of a batch reads; the name, so that equal ones have an order."""
+        return -sum(table.pooling_factors) * table.width, table.name
+
+    ordered = sorted(tables, key=reads)
+    spread = most // 2
+    busiest, rest = ordered[: most - spread], ordered[most - spread :]
+    rest.sort(key=lambda table: table.rows * table.width)
+    places = (place * (len(rest) - 1) // max(spread - 1, 1) for place in range(spread))
+    return {*busiest, *(rest[place] for place in places)}

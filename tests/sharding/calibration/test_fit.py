@@ -99,12 +99,24 @@ def test_the_fit_is_the_mean_of_the_logarithms():
     assert fitted.host_gb_per_s == pytest.approx(4, rel=0.01)
 
 
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_a_cpus_bandwidth_belongs_to_the_ranks_that_measured(ranks):
+    """A plan for as many ranks a node as the hardware has gives each what it was measured with."""
+    fitted = fit_hardware(cluster_of("CPU", 1, ranks), lookups_at(3.5, ranks), [], **KNOWN)
+    assert fitted.gpus_per_node == ranks
+    estimates = estimate_lookups(
+        lookups_at(3.5, ranks), make_cluster(ShardingConfig(), fitted, 1, fitted.gpus_per_node)
+    )
+    for estimate, size in zip(estimates, forward_bytes(ranks), strict=True):
+        assert estimate.forward_ms == pytest.approx(size / 3.5e6, rel=0.01)
+
+
 def test_every_figure_says_where_it_is_from(tmp_path):
     cluster = cluster_of("CPU", 1, 2)
     fitted = fit_hardware(cluster, lookups_at(3.5, 2), collectives_at(2, 2, 1, 1), **KNOWN)
     assert fitted.name == "found"
     measured = {name for name, text in fitted.sources.items() if text.startswith("measured on ")}
-    assert measured == {"host_gb_per_s", "intra_node_gb_per_s"}
+    assert measured == {"host_gb_per_s", "intra_node_gb_per_s", "gpus_per_node"}
     assert fitted.sources["host_gb_per_s"] == (
         "measured on 2026-03-01 on a machine: lookups and backwards of 3 tables (1 of them cut), "
         "100 rows a rank, ranks: 2, medians of 3"
