@@ -25,14 +25,15 @@ from dropdrift.training.plans.described_tables import described_schema, read_tab
 if TYPE_CHECKING:
     from dropdrift.sharding.planning import PlanRequest
 
-C = TypeVar("C", bound=PlanConfig)
+# Covariant, as a Target is never changed: one of ShowConfig is one of PlanConfig.
+C_co = TypeVar("C_co", bound=RecipeConfig, covariant=True)
 
 _CONFIGURATIONS = Path(str(files("dropdrift.launchers.plan"))) / "configurations"
 _DEFAULT_RECIPES = {"impressions": "asymdiffrec", "interactions": "t2diff"}
 
 
 @dataclass(frozen=True)
-class Target(Generic[C]):
+class Target(Generic[C_co]):
     """What is planned.
 
     Attributes:
@@ -45,11 +46,11 @@ class Target(Generic[C]):
 
     name: str
     about: str
-    config: C
+    config: C_co
     schema: Schema
     items: int
 
-    def request(self) -> PlanRequest:
+    def request(self: Target[PlanConfig]) -> PlanRequest:
         """What the planner is asked.
 
         Raises:
@@ -68,9 +69,16 @@ class _Found:
 
 
 def read_target(
-    config_type: type[C], arguments: Sequence[str], *, prog: str, description: str
-) -> Target[C]:
+    config_type: type[C_co], arguments: Sequence[str], *, prog: str, description: str
+) -> Target[C_co]:
     """Read ``CONFIG [OPTIONS]``; print the help and leave if asked for.
+
+    Args:
+        config_type: the command's options. What else CONFIG sets, such as its cluster where none is
+            planned for, does not count.
+        arguments: the command line after the command's name.
+        prog: how the command is called, such as ``dropdrift plan show``.
+        description: what the help says first.
 
     Raises:
         ValueError: CONFIG is missing or unknown, an option is wrong, or there is no prepared data.
@@ -80,8 +88,10 @@ def read_target(
     named = bool(arguments) and not arguments[0].startswith("-")
     chosen = arguments.pop(0) if named else ""
     found = _find(chosen) if named else _Found({})
+    options = options_of(config_type)
+    values = {name: value for name, value in found.values.items() if name in options}
     config = parse_config(
-        config_type, arguments, prog=f"{prog} CONFIG", description=description, base=found.values
+        config_type, arguments, prog=f"{prog} CONFIG", description=description, base=values
     )
     if not named:
         raise ValueError(f"{prog} needs a CONFIG: {_known()}")
@@ -145,7 +155,7 @@ def _from_yaml(path: Path) -> _Found:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _items(config: PlanConfig, schema: Schema) -> int:
+def _items(config: RecipeConfig, schema: Schema) -> int:
     """Rows of the prepared catalogue, or where there is none as many as its first table has ids."""
     catalogue = config.data.path / ITEMS_FILE
     if catalogue.is_file():
