@@ -151,10 +151,8 @@ def _of_clusters(was: PlannedCluster, now: PlannedCluster) -> Iterator[str]:
 
 def _of_tables(was: tuple[PlannedTable, ...], now: tuple[PlannedTable, ...]) -> Iterator[str]:
     before, after = ({table.name: table for table in tables} for tables in (was, now))
-    for name in before.keys() - after.keys():
-        yield f"table {name!r} is gone"
-    for name in after.keys() - before.keys():
-        yield f"table {name!r} is new"
+    yield from (f"table {name!r} is gone" for name in before if name not in after)
+    yield from (f"table {name!r} is new" for name in after if name not in before)
     for name, old in before.items():
         if name in after:
             yield from _of_table(old, after[name])
