@@ -30,7 +30,6 @@ def initialise_tables(model: nn.Module, std: float, seed: int) -> None:
             continue
         key, width = f"{seed}/{name.split('.')[-2]}", weight.size()[1]
         if not isinstance(weight, ShardedTensor):
-            _check_replicated(weight)
             fill_shard(weight, 0, 0, width, std, key)
             continue
         for shard in weight.local_shards():
@@ -48,15 +47,6 @@ def fill_shard(shard: Tensor, row: int, column: int, width: int, std: float, key
         part = values[low - first : high - first, column : column + shard.shape[1]]
         with torch.no_grad():
             shard[low - row : high - row].copy_(part)
-
-
-def _check_replicated(weight: Tensor) -> None:
-    """ValueError unless torch's Adam, which keeps its moments as the table is, can train it."""
-    if weight.dtype != torch.float32:
-        raise ValueError(
-            "model.table_precision is 'fp16', must be 'fp32' where optimizer.sparse is 'adam': its "
-            "moments would be fp16 too, and the squares of small gradients vanish"
-        )
 
 
 def _block(key: str, block: int, width: int) -> Tensor:

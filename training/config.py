@@ -125,6 +125,12 @@ class RecipeConfig:
                 f"loop.select_by is {self.loop.select_by!r}, must be one of {', '.join(allowed)} "
                 f"where model.kind is {self.model.kind!r}"
             )
+        if self.optimizer.sparse == "adam" and self.model.table_precision != "fp32":
+            raise ValueError(
+                f"model.table_precision is {self.model.table_precision!r}, must be 'fp32' where "
+                "optimizer.sparse is 'adam': its moments would be of that precision too, and the "
+                "squares of small gradients vanish"
+            )
 
     @property
     def chosen_by(self) -> str:
