@@ -61,7 +61,7 @@ def _measure(
     rows = rows_of_lookup(config, ranks.world_size, target.items)
     # The tables of the model that is trained: a matching model has widths of its own.
     tables = tables_of(plan_request(target.schema, config, cluster, rows).schema)
-    measured = chosen_tables(tables, config.max_tables)
+    measured = chosen_tables(tables, config.max_tables, config.calibration.max_rows)
     model, machine = _machine(ranks, host)
     assert dist.GroupMember.WORLD is not None
     with progress_bar(ranks.is_first, "timings") as progress:

@@ -63,16 +63,23 @@ def tables_of(schema: Schema) -> list[LookupTable]:
     ]
 
 
-def chosen_tables(tables: Sequence[LookupTable], most: int) -> list[LookupTable]:
+def chosen_tables(tables: Sequence[LookupTable], most: int, max_rows: int) -> list[LookupTable]:
     """At most ``most`` of the tables, in their order, to stand for all.
 
-    Of more, only those are taken that differ in more than their names. Where they still are more,
-    one half are those that read most for a row of a batch, the other are spread evenly over the
-    sizes of the rest.
+    Of more, only those are taken that differ in what is measured, and not just in their names or in
+    rows that are cut. Where they still are more, one half are those that read most for a row of a
+    batch, the other are spread evenly over the sizes of the rest.
+
+    Args:
+        tables: all of them.
+        most: how many to choose.
+        max_rows: above which a table is cut while it is measured.
     """
     if len(tables) <= most:
         return list(tables)
-    first_of_each = {replace(table, name=""): table for table in reversed(tables)}
+    first_of_each = {
+        replace(table, name="", rows=min(table.rows, max_rows)): table for table in reversed(tables)
+    }
     chosen = set(first_of_each.values())
     if len(chosen) > most:
         chosen = _busiest_and_spread(chosen, most)

@@ -143,8 +143,8 @@ class CalibrateConfig(RecipeConfig):
         base: Preset, or YAML file, that estimates begin with, and whose figures stay where nothing
             is measured; auto: this machine's.
         name: Of the fitted hardware; none: the model of the processor or GPU.
-        max_tables: Tables whose lookups are measured at most. Of more, only different ones are: one
-            half those that read most, the other from the smallest to the largest.
+        max_tables: Tables whose lookups are measured at most. Of more, only those are that differ;
+            of these, one half are those that read most, the other from the smallest to the largest.
         json: File to write all numbers to; - writes them to the terminal instead of the tables.
         html: File to write the page with the picture to.
     """

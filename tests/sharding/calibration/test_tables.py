@@ -24,7 +24,7 @@ TABLES = [
 
 def test_few_are_all_measured_though_they_are_equal():
     tables = [LookupTable("a", 10, 4), LookupTable("b", 10, 4)]
-    assert chosen_tables(tables, 2) == tables
+    assert chosen_tables(tables, 2, 100) == tables
 
 
 def test_of_more_only_different_ones_are():
@@ -36,7 +36,13 @@ def test_of_more_only_different_ones_are():
         LookupTable("e", 20, 4, (2.0,)),
         LookupTable("f", 20, 4),
     ]
-    assert names(chosen_tables(tables, 5)) == "a b d e"
+    assert names(chosen_tables(tables, 5, 100)) == "a b d e"
+
+
+def test_cut_tables_are_equal_where_they_are_measured():
+    tables = [LookupTable("a", 200, 4), LookupTable("b", 300, 4), LookupTable("c", 400, 4)]
+    assert names(chosen_tables(tables, 2, 250)) == "a b"
+    assert names(chosen_tables(tables, 2, 100)) == "a"
 
 
 @pytest.mark.parametrize(
@@ -44,8 +50,8 @@ def test_of_more_only_different_ones_are():
 )
 def test_of_still_more_the_busiest_and_some_of_each_size(most, chosen):
     """Of 5, three are the busiest: b, e, and a before f by name; of the rest smallest, largest."""
-    assert names(chosen_tables(TABLES, most)) == chosen
+    assert names(chosen_tables(TABLES, most, 10**6)) == chosen
 
 
 def test_the_order_of_the_tables_does_not_count():
-    assert set(chosen_tables(TABLES[::-1], 4)) == set(chosen_tables(TABLES, 4))
+    assert set(chosen_tables(TABLES[::-1], 4, 10**6)) == set(chosen_tables(TABLES, 4, 10**6))
