@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ import yaml
 from dropdrift.data.encoding.vocabulary import VOCABULARY_FOLDER, load_vocabularies
 from dropdrift.data.schema import SCHEMA_FILE, Schema
 from dropdrift.data.yaml_file import read_yaml
-from dropdrift.sharding.config import ShardingConfig
 from dropdrift.training.checkpoint import (
     TrainingState,
     committed_steps,
@@ -38,17 +36,9 @@ from dropdrift.training.provenance import (
     write_whole,
 )
 
-# What may differ where a run is resumed: it decides nothing about the weights, which any plan of
-# any ranks takes over.
-FREE_OPTIONS = (
-    "out",
-    "resume",
-    "plan",
-    "data.path",
-    "data.prefetch",
-    "loop.timeout",
-    *(f"sharding.{field.name}" for field in fields(ShardingConfig)),
-)
+# Options and sections that may differ where a run is resumed: they decide nothing about the
+# weights, which any plan of any ranks takes over.
+FREE_OPTIONS = ("out", "resume", "plan", "sharding", "data.path", "data.prefetch", "loop.timeout")
 
 
 class RunFolder:
@@ -106,7 +96,7 @@ class RunFolder:
         # An option that is newer than the run had its default.
         saved = _overridden(plain(TrainConfig()), saved)
         for option, was, now in _differences(saved, plain(config)):
-            if option not in FREE_OPTIONS:
+            if not f"{option}.".startswith(tuple(f"{free}." for free in FREE_OPTIONS)):
                 raise ValueError(
                     f"cannot resume {self.path}: --{option} was {was}, and is now {now}"
                 )

@@ -242,7 +242,7 @@ def test_a_run_of_before_plans_goes_on_by_other_options_of_planning(prepared_fol
     del manifest["plan.json"]
     (first / "COMMITTED").write_text(json.dumps(manifest))
     saved = yaml.safe_load((config.out / "config.yaml").read_text())
-    saved["sharding"] = {"types": ["table_wise"]}
+    saved["sharding"] = {"types": ["table_wise"], "host_memory_gb": 0.0}
     del saved["plan"], saved["loop"]["keep_checkpoints"]
     (config.out / "config.yaml").write_text(yaml.safe_dump(saved))
     sharding = ShardingConfig(types=("column_wise",), hardware="CPU", host_memory_gib=1)
