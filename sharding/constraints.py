@@ -7,19 +7,30 @@ from fnmatch import fnmatchcase
 
 import torch
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
+from torchrec.distributed.fbgemm_qcomm_codec import QCommsConfig, get_qcomm_codecs
 from torchrec.distributed.planner.types import ParameterConstraints
-from torchrec.distributed.types import ModuleSharder
+from torchrec.distributed.types import CommOp, ModuleSharder
+from torchrec.modules.embedding_configs import DataType
 
 from dropdrift.data.schema import Schema
 from dropdrift.sharding.config import SHARDING_TYPES, ShardingConfig
 
 # The planner divides by it: a field that no training row has still counts a little.
 LEAST_POOLING_FACTOR = 1e-3
+# What a lookup gives, whatever the table is stored in; TorchRec would estimate it as the table.
+LOOKED_UP = DataType.FP32
 
 
 def sharders() -> list[ModuleSharder[torch.nn.Module]]:
     """The sharders of every module that this project shards."""
     return [EmbeddingBagCollectionSharder()]
+
+
+def planning_sharders() -> list[ModuleSharder[torch.nn.Module]]:
+    """The same for the planner, told that ranks exchange fp32, whatever tables are stored in."""
+    exchanges = (CommOp.POOLED_EMBEDDINGS_ALL_TO_ALL, CommOp.POOLED_EMBEDDINGS_REDUCE_SCATTER)
+    registry = {exchange.name: get_qcomm_codecs(QCommsConfig()) for exchange in exchanges}
+    return [EmbeddingBagCollectionSharder(qcomm_codecs_registry=registry)]
 
 
 def table_constraints(
@@ -50,6 +61,7 @@ def table_constraints(
                 for f in schema.fields
                 if f.table == table.name
             ],
+            output_dtype=None if replicate else LOOKED_UP,
         )
         for table in schema.tables
         for types, kernels in [_allowed(table.name, config, device, replicate)]

@@ -30,7 +30,7 @@ from torchrec.distributed.types import ModuleSharder, PipelineType, ShardingPlan
 from dropdrift.data.schema import Schema
 from dropdrift.sharding.cluster import Cluster, to_topology
 from dropdrift.sharding.config import ShardingConfig
-from dropdrift.sharding.constraints import sharders, table_constraints
+from dropdrift.sharding.constraints import planning_sharders, table_constraints
 from dropdrift.sharding.shard import is_table
 
 # Bytes kept for each byte of a dense parameter: itself, its gradient, Adam's two moments, and the
@@ -156,7 +156,7 @@ def enumerate_options(request: PlanRequest) -> list[ShardingOption]:
     topology = to_topology(request.cluster)
     with quiet_planner():
         return _enumerator(request, topology, _constraints(request)).enumerate(
-            request.model, sharders()
+            request.model, planning_sharders()
         )
 
 
@@ -185,7 +185,7 @@ def make_plan(request: PlanRequest) -> Planned:
             stats=[recorder],
         )
         try:
-            plan = planner.plan(request.model, sharders())
+            plan = planner.plan(request.model, planning_sharders())
         except PlannerError as error:
             reserved = _reserved(request, reservation.last_reserved_topology)
             raise NoPlanError(request, reserved, _reason(error)) from error

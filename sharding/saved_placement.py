@@ -21,7 +21,7 @@ from torchrec.distributed.types import (
 )
 
 from dropdrift.sharding.config import COMPUTE_KERNELS, SHARDING_TYPES
-from dropdrift.sharding.constraints import offered
+from dropdrift.sharding.constraints import LOOKED_UP, offered
 from dropdrift.sharding.plan_context import Context, PlannedCluster, PlannedTable
 
 REPLICATED = "data_parallel"
@@ -78,13 +78,15 @@ def to_sharding_plan(placement: Sequence[PlacedTable], context: Context) -> Shar
     plan: dict[str, EmbeddingModuleShardingPlan] = {}
     for placed in placement:
         module = plan.setdefault(modules[placed.table], EmbeddingModuleShardingPlan())
+        replicated = placed.sharding_type == REPLICATED
         module[placed.table] = ParameterSharding(
             sharding_type=placed.sharding_type,
             compute_kernel=placed.kernel,
             ranks=[shard.rank for shard in placed.shards],
             sharding_spec=None
-            if placed.sharding_type == REPLICATED
+            if replicated
             else EnumerableShardingSpec([_metadata(s, context.cluster) for s in placed.shards]),
+            output_dtype=None if replicated else LOOKED_UP,
         )
     return ShardingPlan(dict(plan))
 

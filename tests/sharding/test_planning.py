@@ -10,7 +10,7 @@ import warnings
 import pytest
 import torch
 from torch import nn
-from torchrec.modules.embedding_configs import EmbeddingBagConfig
+from torchrec.modules.embedding_configs import DataType, EmbeddingBagConfig
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
@@ -45,20 +45,23 @@ def schema(pooling_factor: float = 2.0) -> Schema:
 
 
 class Model(nn.Module):
-    def __init__(self, optimizer: bool = True) -> None:
+    def __init__(self, data_type: DataType = DataType.FP32) -> None:
         super().__init__()
         self.collection = EmbeddingBagCollection(
             [
                 EmbeddingBagConfig(
-                    name=name, num_embeddings=rows, embedding_dim=WIDTH, feature_names=[name]
+                    name=name,
+                    num_embeddings=rows,
+                    embedding_dim=WIDTH,
+                    feature_names=[name],
+                    data_type=data_type,
                 )
                 for name, rows in ROWS.items()
             ],
             device=torch.device("meta"),
         )
         self.dense = nn.Linear(1_000, 100, device="meta")
-        if optimizer:
-            fuse_sparse_optimizer(self.collection, RowWiseAdagrad, {"lr": 0.1})
+        fuse_sparse_optimizer(self.collection, RowWiseAdagrad, {"lr": 0.1})
 
 
 def request(hardware="H100", nodes=1, ranks=8, pooling_factor=2.0, **options) -> PlanRequest:
@@ -163,6 +166,20 @@ class TestEstimates:
         )
         assert long.tables[0].ids_per_row == 4.0
         assert long.tables[0].cost.forward_compute > short.tables[0].cost.forward_compute
+
+    def test_half_precision_halves_lookups_and_not_what_ranks_exchange(self):
+        single = request(types=("table_wise",))
+        half = dataclasses.replace(single, model=Model(DataType.FP16))
+        whole, halved = (summarise(make_plan(asked)).tables[0] for asked in (single, half))
+        assert halved.shards[0].weight_bytes == whole.shards[0].weight_bytes / 2
+        assert halved.shards[0].optimizer_bytes == whole.shards[0].optimizer_bytes
+        kept = [
+            shard.device_bytes - shard.weight_bytes - shard.optimizer_bytes
+            for shard in (whole.shards[0], halved.shards[0])
+        ]
+        assert kept[0] == kept[1]
+        assert halved.cost.forward_communication == whole.cost.forward_communication
+        assert halved.cost.forward_compute < whole.cost.forward_compute
 
     def test_topology_in_torchrecs_units(self):
         hardware = load_hardware("H100")

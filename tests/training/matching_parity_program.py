@@ -28,7 +28,7 @@ from dropdrift.models.config import ModelConfig
 from dropdrift.models.matching.config import ItemConfig, SASRecConfig
 from dropdrift.models.matching.model import MatchingModel
 from dropdrift.models.t2diff.config import DiffusionConfig, SessionConfig, T2DiffConfig
-from dropdrift.sharding.planning import sharders
+from dropdrift.sharding.constraints import sharders
 from dropdrift.training.build import build_model
 from dropdrift.training.checkpoint import TrainingState, save_checkpoint
 from dropdrift.training.config import LoopConfig, OptimizerConfig, TrainConfig

@@ -23,7 +23,7 @@ from dropdrift.data.loading.loader import Cursor, Loader
 from dropdrift.data.schema import Schema, Table
 from dropdrift.models.config import DCNv2Config, ModelConfig
 from dropdrift.models.ranking import RankingModel
-from dropdrift.sharding.planning import sharders
+from dropdrift.sharding.constraints import sharders
 from dropdrift.training.build import build_model
 from dropdrift.training.checkpoint import TrainingState, save_checkpoint
 from dropdrift.training.config import OptimizerConfig, TrainConfig
