@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from dropdrift.sharding.planning import Planned
     from dropdrift.sharding.summary import PlanSummary
+    from dropdrift.training.plans.fix import Fix
 
 
 def plan_or_diagnose(target: Target[PlanConfig], limits: PlanLimits) -> Planned:
@@ -41,16 +42,12 @@ def plan_or_diagnose(target: Target[PlanConfig], limits: PlanLimits) -> Planned:
 
 def fixes_of_skew(
     target: Target[PlanConfig], summary: PlanSummary, limits: PlanLimits
-) -> list[str]:
-    """Lines on what would make a skewed plan keep its limits; none where nothing was found."""
-    from dropdrift.training.plans.fix import fix_lines
+) -> list[Fix]:
+    """What would make a skewed plan keep its limits; nothing where nothing was found."""
     from dropdrift.training.plans.fixes import skew_fixes
 
     with advancing() as advance:
-        fixes = skew_fixes(target.config, target.schema, target.items, summary, limits, advance)
-    if not fixes:
-        return []
-    return ["What keeps the limits, each planned to be sure:", *fix_lines(fixes)]
+        return skew_fixes(target.config, target.schema, target.items, summary, limits, advance)
 
 
 @contextmanager

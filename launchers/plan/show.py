@@ -33,8 +33,9 @@ def _show(target: Target[ShowConfig]) -> list[str]:
     from dropdrift.launchers.plan.remedies import fixes_of_skew, plan_or_diagnose
     from dropdrift.sharding.saved_plan import document
     from dropdrift.sharding.summary import summarise
+    from dropdrift.training.plans.fix import about_fix, fix_lines
     from dropdrift.training.plans.page import plan_page
-    from dropdrift.training.plans.terminal import plan_console, print_plan
+    from dropdrift.training.plans.terminal import print_plan
     from dropdrift.training.provenance import provenance, write_whole
 
     config = target.config
@@ -47,12 +48,18 @@ def _show(target: Target[ShowConfig]) -> list[str]:
     # After the plan, which should not wait for them.
     shown = on_terminal or config.html is not None
     fixes = fixes_of_skew(target, summary, config.limits) if problems and shown else []
-    if on_terminal:
-        for line in fixes:
-            plan_console().print(line, markup=False, highlight=False)
+    if on_terminal and fixes:
+        print("\n".join(["What keeps the limits, each planned to be sure:", *fix_lines(fixes)]))
     if config.html is not None:
         write_whole(
             config.html,
-            plan_page(target.name, target.about, summary, problems, fixes, provenance(config)),
+            plan_page(
+                target.name,
+                target.about,
+                summary,
+                problems,
+                [f"{about_fix(fix)}: {fix.options}" for fix in fixes],
+                provenance(config),
+            ),
         )
     return problems

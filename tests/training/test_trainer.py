@@ -298,7 +298,7 @@ class TestMistakes:
         if torch.cuda.is_available():
             pytest.skip("row-wise sharding exists on CUDA")
         sharding = dataclasses.replace(config.sharding, types=("row_wise",))
-        with pytest.raises(ValueError, match="row_wise .*: none exists on cpu"):
+        with pytest.raises(ValueError, match=r"row_wise .*: none exists on cpu"):
             train(dataclasses.replace(config, sharding=sharding), show_progress=False)
 
     def test_tables_that_do_not_fit(self, config):
