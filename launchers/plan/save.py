@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dropdrift.launchers.plan.remedies import plan_or_diagnose
 from dropdrift.launchers.plan.target import read_target
 from dropdrift.training.plans.config import SaveConfig
 
@@ -10,7 +11,8 @@ def run(arguments: list[str]) -> int:
     """Plan, and write the plan unless it breaks the limits.
 
     Raises:
-        ValueError: wrong options, no plan, or one that breaks the limits.
+        ValueError: wrong options, no plan, after what is known of the reason was printed, or one
+            that breaks the limits.
     """
     target = read_target(
         SaveConfig,
@@ -19,7 +21,6 @@ def run(arguments: list[str]) -> int:
         description="Plan a model for a cluster and write the plan, for dropdrift train --plan.",
     )
     from dropdrift.sharding.checks import broken_limits
-    from dropdrift.sharding.planning import make_plan
     from dropdrift.sharding.saved_plan import document
     from dropdrift.sharding.summary import summarise
     from dropdrift.training.plans.grids import cluster_text
@@ -27,7 +28,7 @@ def run(arguments: list[str]) -> int:
 
     config = target.config
     check_writable(config.out)
-    planned = make_plan(target.request())
+    planned = plan_or_diagnose(target, config.limits)
     summary = summarise(planned)
     problems = broken_limits(summary, config.limits)
     if problems:
