@@ -198,13 +198,16 @@ class _Judge:
 
     @property
     def request(self) -> PlanRequest:
+        """What was planned."""
         return self.planned.request
 
     @property
     def table(self) -> TableSummary:
+        """The table in the plan."""
         return next(table for table in self.summary.tables if table.name == self.name)
 
     def option(self, option: ShardingOption) -> OptionSummary:
+        """The numbers of an option, and what comes of it."""
         device, optimizer = self.request.cluster.device, self.request.optimizer
         shards = [shard_summary(shard, option, device, optimizer) for shard in option.shards]
         verdict, why, plan = self._verdict(option)
@@ -237,7 +240,7 @@ class _Judge:
     def _barred(self, kind: str, kernel: str) -> str:
         """Why the option is not worth a plan."""
         if kind in CUT_BY_COLUMNS and self.request.optimizer == "rowwise_adagrad":
-            return "excluded by optimizer.sparse rowwise_adagrad, which forbids cutting columns"
+            return "optimizer.sparse rowwise_adagrad does not cut columns"
         if kernel in self.request.config.allowed(self.name)[1]:
             return ""
         rule = _rule(self.request.config, self.name)

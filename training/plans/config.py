@@ -51,6 +51,18 @@ class ShowConfig(PlanConfig):
 
 
 @dataclass(frozen=True)
+class ExplainConfig(PlanConfig):
+    """One table of a plan.
+
+    Attributes:
+        json: File to write the options and all their numbers to; - writes them to the terminal
+            instead of the tables.
+    """
+
+    json: Path | None = None
+
+
+@dataclass(frozen=True)
 class SaveConfig(PlanConfig):
     """A plan to train with.
 
