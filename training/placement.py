@@ -58,6 +58,7 @@ def place_tables(
     """
 
     def place() -> Placement:
+        """On the first rank."""
         request = plan_request(schema, config, cluster_of(config, ranks), lookup_rows)
         return _planned(request, config) if saved is None else _read(saved, request)
 

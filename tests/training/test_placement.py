@@ -39,6 +39,8 @@ CASES = (
     "ranking-adagrad",
     "ranking-sgd",
     "ranking-adam",
+    "ranking-rowwise_adagrad-fp16",
+    "ranking-adagrad-fp16",
     "matching-adagrad",
     "matching-adam",
 )
@@ -89,13 +91,14 @@ def configs(prepared_folder, interactions_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("parity")
     made = {}
     for case in CASES:
-        kind, optimizer = case.split("-")
+        kind, optimizer, *precision = case.split("-")
         config = (
             ranking(prepared_folder, optimizer)
             if kind == "ranking"
             else matching(interactions_folder, optimizer)
         )
-        made[case] = replace(config, out=folder / "runs" / case)
+        model = replace(config.model, table_precision=precision[0] if precision else "fp32")
+        made[case] = replace(config, model=model, out=folder / "runs" / case)
         save_config(made[case], folder / f"{case}.yaml")
     return folder, made
 
@@ -145,6 +148,10 @@ def test_the_cases_cut_by_columns_and_replicate(told):
     for rank in told["ranking-adam"]:
         # 200 rows of 16 in fp32, and Adam's two moments.
         assert rank["held"]["user_id"] == [200 * 16 * 4, 2 * 200 * 16 * 4]
+    halves = [rank["held"] for rank in told["ranking-adagrad-fp16"]]
+    # Weights in fp16 and sums in fp32.
+    assert sum(rank.get("user_id", [0, 0])[0] for rank in halves) == 200 * 16 * 2
+    assert sum(rank.get("user_id", [0, 0])[1] for rank in halves) == 200 * 16 * 4
 
 
 def edited(config: TrainConfig, path: Path, ranks: Mapping[str, int]) -> Path:
