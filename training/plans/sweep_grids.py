@@ -10,10 +10,12 @@ from dropdrift.sharding.config import PlanLimits
 from dropdrift.training.comparison import Grid
 from dropdrift.training.plans.grids import milliseconds, rounded, share, size
 from dropdrift.training.plans.smallest import Smallest
-from dropdrift.training.plans.sweep import SAME_RATE, Sweep
+from dropdrift.training.plans.sweep import SAME_RATE, Sweep, rate
 from dropdrift.training.plans.trial import BatchSize, Point, Trial
 
 BEST, BEST_OF_HARDWARE, UNEVEN = "◆", "◇", "*"
+# Spread of rows a second that the batch size is said to make no difference by.
+HARDLY = 0.1
 # Columns that a narrow terminal is not shown, first one first.
 OPTIONAL = ("of mean", "of available", "Rows a GPU", "GPUs", "Next smaller")
 
@@ -61,10 +63,11 @@ def notes(sweep: Sweep, limits: PlanLimits) -> Iterator[str]:
         "inputs and outputs take on the fullest GPU; available is what is not kept for the rest. "
         "The shares of the mean compare these GPUs with the mean of all."
     )
-    if len({trial.point.batch for trial in sweep.trials}) > 1:
+    if _batches_hardly_matter(sweep.trials):
         yield (
-            "The estimated time grows in proportion to the rows, for a step has no fixed cost in "
-            "it: the batch size changes what fits, and rows a second little."
+            "Rows a second hardly depend on the batch size here: the estimated time grows in "
+            "proportion to the rows, for a step has no fixed cost in it. What fits does depend on "
+            "it."
         )
     if sweep.front:
         yield (
@@ -101,6 +104,16 @@ def batches_text(batches: Sequence[BatchSize]) -> str:
     first, last = batches[0], batches[-1]
     span = f"{first.rows:,}" if first == last else f"{first.rows:,} to {last.rows:,}"
     return f"{span} a GPU" if first.per_gpu else span
+
+
+def _batches_hardly_matter(trials: Sequence[Trial]) -> bool:
+    """Whether clusters were planned for several batches, and none does much better with one."""
+    rates: dict[tuple[str, str], list[float]] = {}
+    for trial in trials:
+        if trial.fits:
+            rates.setdefault((trial.point.hardware, trial.point.cluster), []).append(rate(trial))
+    spreads = [max(own) / min(own) for own in rates.values() if len(own) > 1]
+    return bool(spreads) and max(spreads) < 1 + HARDLY
 
 
 def _row(trial: Trial, sweep: Sweep) -> tuple[str, ...]:

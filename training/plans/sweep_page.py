@@ -16,7 +16,10 @@ from dropdrift.training.plans.sweep_plots import NARROW, WIDE, caption_of, sweep
 from dropdrift.training.plans.trial import Trial
 from dropdrift.training.provenance import write_whole
 
+# A picture of many lanes is wider than the window, which then scrolls.
 STYLES = """<style>
+.wide, .narrow { overflow-x: auto; }
+.wide svg, .narrow svg { max-width: none; }
 .narrow { display: none; }
 @media (max-width: 52rem) { .wide { display: none; } .narrow { display: block; } }
 </style>"""

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -21,8 +17,7 @@ from dropdrift.sharding.config import PlanLimits, ShardingConfig
 from dropdrift.training.config import OptimizerConfig
 from dropdrift.training.plans.config import SweepConfig, SweepGrid
 from dropdrift.training.plans.described_tables import DescribedTable, described_schema
-from dropdrift.training.plans.planner_pool import planner_pool
-from dropdrift.training.plans.smallest import MOST_NODES, Smallest, search
+from dropdrift.training.plans.smallest import MOST_NODES, Smallest
 from dropdrift.training.plans.sweep import (
     SAME_RATE,
     Sweep,
@@ -219,54 +214,6 @@ def test_rates_that_hardly_differ_are_equal_on_the_front() -> None:
     assert len(pareto_front([base, trial(4, 1e6 * clearly)])) == 2
 
 
-@settings(deadline=None, max_examples=200)
-@given(
-    gpus_per_node=st.integers(1, 9),
-    needs=st.lists(st.integers(1, 800), min_size=1, max_size=4),
-    grid=st.sets(st.integers(1, 80), min_size=1, max_size=4),
-)
-def test_a_search_finds_the_smallest_and_plans_little(
-    gpus_per_node: int, needs: list[int], grid: set[int]
-) -> None:
-    """Against all clusters one by one; a batch fits where there are as many GPUs as it needs."""
-    needed = dict(zip((BatchSize(b) for b in (1, 2, 3, 4)), sorted(needs), strict=False))
-
-    def plan(point: Point) -> Trial:
-        """As the planner would."""
-        return Trial(point, fits=point.gpus >= needed[point.batch])
-
-    points = [Point("H100", "H100", 1, gpus_per_node, batch) for batch in needed]
-    known = {p: plan(p) for one in points for n in grid for p in [replace(one, nodes=n)]}
-    answers, planned = drive(points, known, plan)
-    most_nodes = max(MOST_NODES, *grid)
-    sizes = [*range(1, gpus_per_node), *(gpus_per_node * n for n in range(1, most_nodes + 1))]
-    for answer in answers:
-        fitting = [size for size in sizes if size >= needed[answer.batch]]
-        below = [size for size in sizes if size < needed[answer.batch]]
-        assert (answer.found.point.gpus if answer.found else None) == min(fitting, default=None)
-        if answer.found:
-            assert (answer.smaller.point.gpus if answer.smaller else None) == max(
-                below, default=None
-            )
-    assert len(planned) == len(set(planned))
-    assert not set(planned) & set(known)
-    assert len(planned) <= 16 * len(needed)
-
-
-def drive(
-    points: list[Point], known: dict[Point, Trial], plan: Callable[[Point], Trial]
-) -> tuple[list[Smallest], list[Point]]:
-    """Answers of a search, and what it had planned."""
-    going, planned = search(points, known), []
-    try:
-        point = next(going)
-        while True:
-            planned.append(point)
-            point = going.send(plan(point))
-    except StopIteration as ended:
-        return ended.value, planned
-
-
 @pytest.mark.timeout(120)
 def test_processes_find_what_one_finds_and_say_how_far_they_are() -> None:
     grid = SweepGrid((1, 2), (2, 4), ("H100", "A100-80"), batch_sizes=(64, 4_096))
@@ -278,33 +225,6 @@ def test_processes_find_what_one_finds_and_say_how_far_they_are() -> None:
     assert (16, 16) in told
     done, known = told[-1]
     assert done == known > 16  # the searches too
-
-
-@pytest.mark.timeout(60)
-def test_what_ends_a_process_is_told_and_an_interrupt_ends_all() -> None:
-    with (
-        pytest.raises(ValueError, match=r"invalid literal.*'x'"),
-        planner_pool(int, 2) as run,
-    ):
-        list(run(["1", "x"]))
-    with (
-        pytest.raises(MemoryError, match="as when memory runs out"),
-        planner_pool(os._exit, 2) as leave,
-    ):
-        list(leave([9, 9]))
-    started = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    while multiprocessing.active_children():
-        time.sleep(0.05)
-    assert time.monotonic() - started < 30
-
-
-def interrupted() -> None:
-    """As by Ctrl-C while two processes are busy for long."""
-    with planner_pool(time.sleep, 2) as sleep:
-        sleep([50, 50])
-        raise KeyboardInterrupt
 
 
 def test_the_document_tells_everything_flat() -> None:
@@ -350,6 +270,15 @@ def test_grids_mark_fronts_uneven_batches_and_what_does_not_fit() -> None:
     text = " ".join(notes(sweep, PlanLimits()))
     assert "* training refuses" in text
     assert "skewed" not in text
+
+
+@pytest.mark.parametrize(("other", "said"), [(1.05e4, True), (1.2e4, False), (None, False)])
+def test_that_the_batch_hardly_matters_is_said_where_it_does_not(
+    other: float | None, said: bool
+) -> None:
+    trials = [trial(2, 1e4), *([trial(2, other)] if other else []), trial(4, 3e4)]
+    text = " ".join(notes(swept(*trials), PlanLimits()))
+    assert ("hardly depend on the batch size" in text) == said
 
 
 def test_batches_with_one_answer_share_a_row() -> None:
