@@ -28,8 +28,9 @@ class ShardingConfig:
     """How TorchRec's planner may place the tables.
 
     Attributes:
-        types: Sharding types it may choose from. Row-wise kinds exist on CUDA alone. Data-parallel
-            is not offered: an optimizer in the backward does not train such tables.
+        types: Sharding types it may choose from. Row-wise kinds exist on CUDA alone;
+            table_row_wise cuts a table by rows within one node. Data-parallel is not offered: an
+            optimizer in the backward does not train such tables.
         kernels: Compute kernels it may choose from. fused: tables in the device's memory.
             fused_uvm_caching and fused_uvm: tables in host memory, with and without a cache on the
             device; CUDA alone, and slow.
@@ -44,7 +45,7 @@ class ShardingConfig:
             the batches are estimated to take: for activations and the allocator.
     """
 
-    types: tuple[ShardingType, ...] = ("table_wise", "row_wise")
+    types: tuple[ShardingType, ...] = ("table_wise", "row_wise", "table_row_wise")
     kernels: tuple[ComputeKernel, ...] = ("fused",)
     tables: tuple[str, ...] = ()
     hardware: str = AUTO

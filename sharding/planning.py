@@ -29,13 +29,16 @@ from torchrec.distributed.types import ModuleSharder, PipelineType, ShardingPlan
 
 from dropdrift.data.schema import Schema
 from dropdrift.sharding.cluster import Cluster, to_topology
-from dropdrift.sharding.config import ShardingConfig
+from dropdrift.sharding.config import COMPUTE_KERNELS, SHARDING_TYPES, ShardingConfig
 from dropdrift.sharding.constraints import planning_sharders, table_constraints
 from dropdrift.sharding.shard import is_table
 
 # Bytes kept for each byte of a dense parameter: itself, its gradient, Adam's two moments, and the
 # buckets and copies of DistributedDataParallel (TorchRec's own figure).
 DENSE_COPIES = 6
+
+_TYPES = (*SHARDING_TYPES, "data_parallel")
+_KERNELS = (*COMPUTE_KERNELS, "dense")
 
 
 @dataclass(frozen=True)
@@ -141,10 +144,14 @@ class OrderedEnumerator(EmbeddingEnumerator):
     def enumerate(
         self, module: nn.Module, sharders: list[ModuleSharder[nn.Module]]
     ) -> list[ShardingOption]:
-        """As TorchRec's, sorted by sharding type and compute kernel within a table."""
+        """As TorchRec's, a table's in the order of ``SHARDING_TYPES`` and ``COMPUTE_KERNELS``."""
         options = super().enumerate(module, sharders)
-        place = {name: i for i, name in enumerate(dict.fromkeys(o.fqn for o in options))}
-        return sorted(options, key=lambda o: (place[o.fqn], o.sharding_type, o.compute_kernel))
+        tables = list(dict.fromkeys(option.fqn for option in options))
+        place = {name: i for names in (tables, _TYPES, _KERNELS) for i, name in enumerate(names)}
+        return sorted(
+            options,
+            key=lambda o: (place[o.fqn], place[o.sharding_type], place[o.compute_kernel]),
+        )
 
 
 def enumerate_options(request: PlanRequest) -> list[ShardingOption]:

@@ -98,7 +98,7 @@ class TestOptions:
             (["train", "--loop.epochs", "0"], "loop.epochs is 0, must be positive"),
             (["train", "--loop.seed", str(2**70)], "loop.seed is 1180591620717411303424, must be"),
             (["train", "--loop.timeout", "1e18"], "loop.timeout is 1e+18, must be at most"),
-            (["train", "--sharding.hbm-gb", "inf"], "--sharding.hbm-gb is inf, must be a finite"),
+            (["train", "--sharding.hbm-gib", "inf"], "--sharding.hbm-gib is inf, must be a finite"),
             (["train", "--sharding.types", "row"], "--sharding.types is 'row', must be one of"),
             (["evaluate", "--run-folder", "x", "--part", "tst"], "--part is 'tst', must be one of"),
             (
@@ -337,10 +337,10 @@ class TestTraining:
             (["--data.lanes", 3], "data.batch_size is 256, which 3 lanes do not divide"),
             (
                 ["--sharding.types", "grid_shard", "--optimizer.sparse", "sgd"],
-                "grid_shard: none exists",
+                "grid_shard (sharding.types, sharding.tables): none exists",
             ),
             (["--sharding.types", "column_wise"], "sharding.types has 'column_wise', but"),
-            (["--sharding.host-memory-gb", "1e-9"], "no sharding plan fits"),
+            (["--sharding.host-memory-gib", "1e-9"], "no sharding plan fits"),
             (
                 ["--model.dcnv2.cross-layers", 0, "--model.dcnv2.deep-widths"],
                 "neither cross layers",

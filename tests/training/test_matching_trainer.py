@@ -222,7 +222,7 @@ class TestMistakes:
             (("--model.softmax.label-smoothing", 0.1), "needs the full softmax"),
             (("--model.item.fields", "genre"), "model.item.fields names 'genre'"),
             (("--model.kind", "sasrec", "--model.sasrec.max-positions", 9), "max_positions, 9"),
-            (("--sharding.host-memory-gb", 1e-7), "no sharding plan fits"),
+            (("--sharding.host-memory-gib", 1e-7), "no sharding plan fits"),
         ],
     )
     def test_options_that_do_not_fit(self, mistake, recipe, options, message):
