@@ -68,11 +68,22 @@ WITHOUT_TORCH = (
     "data/interactions/statistics.py",
     "launchers/plan/__init__.py",
     "launchers/plan/target.py",
+    "launchers/plan/calibrate.py",
+    "launchers/plan/diff.py",
+    "launchers/plan/explain.py",
+    "launchers/plan/output.py",
+    "launchers/plan/remedies.py",
+    "launchers/plan/save.py",
     "launchers/plan/show.py",
+    "launchers/plan/sweep.py",
     "sharding/checks.py",
     "sharding/hardware.py",
+    "sharding/plan_context.py",
     "sharding/summary.py",
     "training/plans/described_tables.py",
+    "training/plans/fix.py",
+    "training/plans/grids.py",
+    "training/plans/terminal.py",
 )
 
 FILE_LINES = 400

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -15,6 +14,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
+
+from dropdrift.training.worker import leave_with_parent
 
 # Written into the environment of a worker unless the user has set it.
 THREADS = "OMP_NUM_THREADS"
@@ -122,7 +123,7 @@ def _serve(connection: Connection[Any, Any], perform: Callable[[Any], None], thr
     """The worker: jobs until there are no more."""
     # Ctrl-C reaches all processes of a terminal; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    leave_with_parent()
     os.environ.setdefault(THREADS, str(threads))
     while True:
         try:
@@ -130,13 +131,6 @@ def _serve(connection: Connection[Any, Any], perform: Callable[[Any], None], thr
         except EOFError:
             return
         connection.send(_attempt(perform, job))
-
-
-def _leave_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _attempt(perform: Callable[[Any], None], job: Job) -> str | None:

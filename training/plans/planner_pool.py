@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from typing import TypeVar
+
+from dropdrift.training.worker import leave_with_parent
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -71,14 +71,7 @@ def _begin() -> None:
     torch.set_num_threads(1)
     # The planner copies much: what was imported need not be searched for garbage again and again.
     gc.freeze()
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "a worker has a parent"
-    parent.join()
-    os._exit(1)
+    leave_with_parent()
 
 
 def _results(futures: list[Future[R]]) -> Iterator[tuple[int, R]]:
