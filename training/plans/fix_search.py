@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dropdrift.data.schema import Schema
-from dropdrift.sharding.checks import GIB, broken_limits
+from dropdrift.sharding.checks import broken_limits
 from dropdrift.sharding.cluster import Cluster
 from dropdrift.sharding.config import SHARDING_TYPES, PlanLimits
 from dropdrift.sharding.constraints import offered
 from dropdrift.sharding.hardware import hardware_names, load_hardware
-from dropdrift.sharding.planning import NoPlanError, make_plan
+from dropdrift.sharding.planning import NoPlanError, PlanRequest, make_plan
 from dropdrift.sharding.summary import PlanSummary, summarise
 from dropdrift.training.plans.changes import (
     CUT_BY_COLUMNS,
@@ -26,6 +26,7 @@ from dropdrift.training.plans.changes import (
 from dropdrift.training.plans.config import PlanConfig
 from dropdrift.training.plans.fix import Fix, Kind
 from dropdrift.training.plans.request import planned_run
+from dropdrift.training.plans.shortage import may_fit
 
 MOST_NODES = 64
 # A plan with all types is told beside one with a single type more where it is faster by this.
@@ -73,16 +74,30 @@ class FixSearch:
         summary = self._plan(options) if options else None
         return None if summary is None else self._told(kind, about, options, summary)
 
-    def fix_or_wider(self, kind: Kind, about: str, options: Options) -> Fix | None:
-        """The same, with all sharding types where neither they nor the options alone do."""
-        found = self.fix(kind, about, options)
-        if found is not None or not options or self._wider_does:
+    def first(self, kind: Kind, choices: Sequence[tuple[str, Options]]) -> Fix | None:
+        """The first that does, with any sharding type where none does otherwise.
+
+        Args:
+            kind: of the fix.
+            choices: what each does, and its options; where one does, all behind it do.
+        """
+        found = first_fix(len(choices), lambda place: self.fix(kind, *choices[place]))
+        if found is not None or any(self._plan(wider) for wider in self.wider(self.config)):
             return found
-        for wider in self.wider(changed(self.config, options)):
-            found = self.fix(kind, f"{about} and any sharding type", {**options, **wider})
+        for rules in (False, True):
+
+            def with_any_type(place: int, rules: bool = rules) -> Fix | None:
+                """A choice with any sharding type."""
+                about, options = choices[place]
+                config = changed(self.config, options)
+                wider = more_types(config.sharding, self.addable(config), rules=rules)
+                about = f"{about} and any sharding type"
+                return self.fix(kind, about, {**options, **wider}) if options and wider else None
+
+            found = first_fix(len(choices), with_any_type)
             if found is not None:
-                return found
-        return None
+                break
+        return found
 
     def addable(self, config: PlanConfig) -> tuple[str, ...]:
         """Sharding types that the device offers and the optimizer can train."""
@@ -100,22 +115,14 @@ class FixSearch:
         different = [for_most] if for_most == for_all else [for_most, for_all]
         return [options for options in different if options]
 
-    @property
-    def _wider_does(self) -> bool:
-        return any(self._plan(options) is not None for options in self.wider(self.config))
-
     def _plan(self, options: Options) -> PlanSummary | None:
         """What the options come to; none where not everything fits."""
         text = as_text(options)
         if text not in self._known:
             self._advance(text)
             request = planned_run(changed(self.config, options), self._schema, self._items)
-            try:
-                summary = summarise(make_plan(request))
-            except NoPlanError:
-                self._known[text] = None
-            else:
-                self._known[text] = None if broken_limits(summary, ANYTHING_GOES) else summary
+            # Planning in vain takes longest.
+            self._known[text] = _planned(request) if may_fit(request) else None
         return self._known[text]
 
     def _told(self, kind: Kind, about: str, options: Options, summary: PlanSummary) -> Fix:
@@ -136,6 +143,14 @@ class FixSearch:
             spilled=tuple(spilled),
             problems=tuple(broken_limits(summary, limits)),
         )
+
+
+def _planned(request: PlanRequest) -> PlanSummary | None:
+    try:
+        summary = summarise(make_plan(request))
+    except NoPlanError:
+        return None
+    return None if broken_limits(summary, ANYTHING_GOES) else summary
 
 
 def find_fixes(search: FixSearch) -> list[Fix]:
@@ -193,23 +208,20 @@ def _first_of(search: FixSearch, about: str, choices: Sequence[Options]) -> Fix 
 def _higher_cap(search: FixSearch) -> list[Fix]:
     """Memory that the hardware has and a cap keeps from the plan: all of it, and the least."""
     cluster = search.cluster
-    on_cpu = cluster.device == "cpu"
-    name = "sharding.host_memory_gib" if on_cpu else "sharding.hbm_gib"
-    hardware = cluster.hardware
-    own = hardware.host_memory_gib / cluster.ranks_per_node if on_cpu else hardware.hbm_gib
-    cap = cluster.memory_bytes / GIB
-    if cap >= own:
+    config, hardware = search.config.sharding, cluster.hardware
+    if cluster.device == "cpu":
+        name, cap = "sharding.host_memory_gib", config.host_memory_gib
+        own = hardware.host_memory_gib / cluster.ranks_per_node
+    else:
+        name, cap, own = "sharding.hbm_gib", config.hbm_gib, hardware.hbm_gib
+    if not 0 < cap < own:
         return []
-    whole = search.fix_or_wider("placement", f"all {own:.4g} GiB that a rank has", {name: 0.0})
+    whole = search.first("placement", [(f"all {own:.4g} GiB that a rank has", {name: 0.0})])
     if whole is None:
         return []
     caps = range(math.floor(cap) + 1, math.ceil(own))
-    least = first_fix(
-        len(caps),
-        lambda place: search.fix_or_wider(
-            "placement", f"{caps[place]} GiB a rank, no less", {name: float(caps[place])}
-        ),
-    )
+    choices = [(f"{cap} GiB a rank, no less", {name: float(cap)}) for cap in caps]
+    least = search.first("placement", choices)
     return [whole] if least is None else [whole, least]
 
 
@@ -222,13 +234,13 @@ def _training(search: FixSearch) -> list[Fix]:
     if config.model.table_precision == "fp32" and config.optimizer.sparse != "adam":
         precision = {"model.table_precision": "fp16"}
     fixes = [
-        search.fix_or_wider("training", "row-wise Adagrad, one number of state a row", optimizer),
-        search.fix_or_wider("training", "tables in fp16", precision),
+        search.first("training", [("row-wise Adagrad, one number of state a row", optimizer)]),
+        search.first("training", [("tables in fp16", precision)]),
     ]
     if not any(fixes) and optimizer:
         both = {**optimizer, "model.table_precision": "fp16"}
         about = "tables in fp16 and row-wise Adagrad, one number of state a row"
-        fixes.append(search.fix_or_wider("training", about, both))
+        fixes.append(search.first("training", [(about, both)]))
     fixes.append(_smaller_batch(search))
     return [fix for fix in fixes if fix is not None]
 
@@ -263,12 +275,8 @@ def _more_gpus(search: FixSearch) -> Fix | None:
         for count in range(cluster.ranks_per_node + 1, cluster.hardware.gpus_per_node + 1)
         if _divides(search, batch, count)
     ]
-    return first_fix(
-        len(counts),
-        lambda place: search.fix_or_wider(
-            "hardware", f"{counts[place]} GPUs", {"gpus_per_node": counts[place]}
-        ),
-    )
+    choices = [(f"{count} GPUs", {"gpus_per_node": count}) for count in counts]
+    return search.first("hardware", choices)
 
 
 def _more_nodes(search: FixSearch) -> Fix | None:
@@ -278,14 +286,7 @@ def _more_nodes(search: FixSearch) -> Fix | None:
         for count in range(cluster.nodes + 1, MOST_NODES + 1)
         if _divides(search, batch, count * cluster.ranks_per_node)
     ]
-    return first_fix(
-        len(counts),
-        lambda place: search.fix_or_wider(
-            "hardware",
-            f"{counts[place]} nodes",
-            {"nodes": counts[place]},
-        ),
-    )
+    return search.first("hardware", [(f"{count} nodes", {"nodes": count}) for count in counts])
 
 
 def _larger_gpus(search: FixSearch) -> Fix | None:
@@ -297,15 +298,13 @@ def _larger_gpus(search: FixSearch) -> Fix | None:
     # Real ones alone: those that a run can find itself on.
     larger = [p for p in presets if p.device_names and p.hbm_gib > cluster.hardware.hbm_gib]
     uncapped: dict[str, Any] = {"sharding.hbm_gib": 0.0} if search.config.sharding.hbm_gib else {}
+    choices: list[tuple[str, Options]] = []
     for preset in sorted(larger, key=lambda preset: preset.hbm_gib):
-        about = f"GPUs of {preset.hbm_gib:.4g} GiB"
         options = {"hardware": preset.name, **uncapped}
         if (search.config.gpus_per_node or preset.gpus_per_node) != cluster.ranks_per_node:
             options["gpus_per_node"] = cluster.ranks_per_node
-        fix = search.fix_or_wider("hardware", about, options)
-        if fix is not None:
-            return fix
-    return None
+        choices.append((f"GPUs of {preset.hbm_gib:.4g} GiB", options))
+    return search.first("hardware", choices)
 
 
 def _host_memory(search: FixSearch) -> list[Fix]:
@@ -313,7 +312,7 @@ def _host_memory(search: FixSearch) -> list[Fix]:
         return []
     for added in (["fused_uvm_caching"], ["fused_uvm_caching", "fused_uvm"]):
         options = more_kernels(search.config.sharding, added)
-        fix = search.fix_or_wider("host memory", "tables in host memory", options)
+        fix = search.first("host memory", [("tables in host memory", options)])
         if fix is not None:
             return [fix]
     return []

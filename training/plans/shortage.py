@@ -15,7 +15,8 @@ from dropdrift.sharding.planning import (
     enumerate_options,
     make_plan,
 )
-from dropdrift.sharding.summary import shard_summary
+from dropdrift.sharding.shard import is_table
+from dropdrift.sharding.summary import STATE_BYTES, shard_summary, state_numbers
 
 # More than any rank has, so that a plan is found and says what it reserves.
 PLENTY = 1 << 50
@@ -170,6 +171,31 @@ def shortage(error: NoPlanError) -> Shortage:
         tables=tuple(sorted(tables, key=lambda table: (-table.total_bytes, table.table))),
         reason=error.reason,
     )
+
+
+def may_fit(request: PlanRequest) -> bool:
+    """Whether there is room for the tables alone, without which planning is in vain.
+
+    Inputs and outputs and how tables are cut do not count, nor do tables that may leave the device.
+    """
+    config, cluster = request.config, request.cluster
+    allowed = [config.allowed(table.name)[1] for table in request.schema.tables]
+    if not request.replicate and any(kernels != ("fused",) for kernels in allowed):
+        return True
+    needed = sum(
+        p.shape[0] * (p.shape[1] * p.element_size() + _state_bytes(request, p.shape[1]))
+        for name, p in request.model.named_parameters()
+        if is_table(name)
+    )
+    on_cpu = cluster.device == "cpu"
+    kept = request.dense_bytes + (0 if on_cpu else int(config.reserve * cluster.memory_bytes))
+    ranks = 1 if request.replicate else cluster.world_size
+    return needed <= ranks * (cluster.memory_bytes - kept)
+
+
+def _state_bytes(request: PlanRequest, columns: int) -> int:
+    """Of a row."""
+    return STATE_BYTES * state_numbers(request.optimizer, columns)
 
 
 def _reserved(request: PlanRequest) -> Reserved:

@@ -19,7 +19,7 @@ from dropdrift.training.plans.config import ShowConfig
 from dropdrift.training.plans.fix import Fix, fix_lines
 from dropdrift.training.plans.fix_search import first_fix
 from dropdrift.training.plans.fixes import Diagnosis, diagnose, skew_fixes
-from dropdrift.training.plans.shortage import Shortage, shortage
+from dropdrift.training.plans.shortage import Shortage, may_fit, shortage
 
 GIB = 2**30
 ORDER = ["placement", "training", "hardware", "host memory"]
@@ -133,6 +133,40 @@ class TestShortage:
         lack = short(read(*options, *kernels))
         assert lack.host_bytes == int(0.3 * GIB)
         assert lack.room_bytes == 4 * (lack.available_bytes + lack.host_bytes)
+
+
+class TestRoom:
+    @pytest.mark.parametrize(
+        ("gib", "room"),
+        # 3.777 GiB of tables on 4 ranks of which 15% are kept: 1.111 each.
+        [("1.10", False), ("1.12", True), ("1.5", True)],
+    )
+    def test_tables_alone(self, read, gib, room):
+        assert may_fit(read("--sharding.hbm-gib", gib).request()) is room
+
+    def test_half_precision_and_state(self, read):
+        def fits_in(gib: float, *options: str) -> bool:
+            return may_fit(read("--sharding.hbm-gib", str(gib / 0.85), *options).request())
+
+        numbers = 64 * (10_000_000 + 4_000_000 + 4 * 400_000)
+        # A quarter on each rank; the dense part is 0.2 MB.
+        fp16, adagrad = (numbers * 2 + numbers / 16) / 4 / GIB, numbers * 8 / 4 / GIB
+        assert fits_in(fp16 + 0.001, "--model.table-precision", "fp16")
+        assert not fits_in(fp16 - 0.001, "--model.table-precision", "fp16")
+        assert fits_in(adagrad + 0.001, "--optimizer.sparse", "adagrad")
+        assert not fits_in(adagrad - 0.001, "--optimizer.sparse", "adagrad")
+
+    def test_copies_on_every_rank(self, read):
+        numbers = 64 * (10_000_000 + 4_000_000 + 4 * 400_000)
+        for gib, room in ((numbers * 12 / GIB - 0.01, False), (numbers * 12 / GIB + 0.01, True)):
+            options = ("--optimizer.sparse", "adam", "--sharding.hbm-gib", str(gib / 0.85))
+            assert may_fit(read(*options).request()) is room
+
+    def test_tables_that_may_leave_the_device_do_not_count(self, read):
+        kernels = ("--sharding.kernels", "fused", "fused_uvm")
+        assert may_fit(read("--sharding.hbm-gib", "0.5", *kernels).request())
+        rule = ("--sharding.tables", "huge=row_wise/fused_uvm")
+        assert may_fit(read("--sharding.hbm-gib", "0.5", *rule).request())
 
 
 class TestFixes:
