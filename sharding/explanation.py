@@ -13,7 +13,12 @@ from torchrec.distributed.planner.types import ShardingOption
 
 from dropdrift.data.typed_mapping import suggestion
 from dropdrift.sharding.checks import digits, gib
-from dropdrift.sharding.config import COMPUTE_KERNELS, SHARDING_TYPES, ShardingConfig
+from dropdrift.sharding.config import (
+    COMPUTE_KERNELS,
+    CUT_BY_COLUMNS,
+    SHARDING_TYPES,
+    ShardingConfig,
+)
 from dropdrift.sharding.constraints import offered
 from dropdrift.sharding.planning import (
     NoPlanError,
@@ -32,8 +37,6 @@ from dropdrift.sharding.summary import (
     summarise,
 )
 
-# Row-wise Adagrad keeps one number for the part of a row that a shard has.
-CUT_BY_COLUMNS = ("column_wise", "table_column_wise", "grid_shard")
 # Plans whose times differ by less count as equally fast.
 SAME_TIME = 1e-3
 

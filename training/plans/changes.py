@@ -7,15 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from dropdrift.sharding.config import ShardingConfig, TableRule
+from dropdrift.sharding.config import CUT_BY_COLUMNS, ShardingConfig, TableRule
 from dropdrift.training.plans.config import PlanConfig
 
 C = TypeVar("C", bound=PlanConfig)
 
 # By dotted name, such as sharding.types: numbers, text, or tuples of text.
 Options = Mapping[str, Any]
-
-CUT_BY_COLUMNS = ("column_wise", "table_column_wise", "grid_shard")
 
 
 def changed(config: C, options: Options) -> C:

@@ -9,13 +9,12 @@ from typing import Any
 from dropdrift.data.schema import Schema
 from dropdrift.sharding.checks import broken_limits
 from dropdrift.sharding.cluster import Cluster
-from dropdrift.sharding.config import SHARDING_TYPES, PlanLimits
+from dropdrift.sharding.config import CUT_BY_COLUMNS, SHARDING_TYPES, PlanLimits
 from dropdrift.sharding.constraints import offered
 from dropdrift.sharding.hardware import hardware_names, load_hardware
 from dropdrift.sharding.planning import NoPlanError, PlanRequest, make_plan
 from dropdrift.sharding.summary import PlanSummary, summarise
 from dropdrift.training.plans.changes import (
-    CUT_BY_COLUMNS,
     Options,
     as_text,
     changed,

@@ -8,7 +8,7 @@ from dropdrift.data.schema import Schema
 from dropdrift.models.matching.model import MatchingModel
 from dropdrift.models.ranking import RankingModel
 from dropdrift.sharding.cluster import Cluster, make_cluster
-from dropdrift.sharding.config import AUTO
+from dropdrift.sharding.config import AUTO, CUT_BY_COLUMNS
 from dropdrift.sharding.hardware import load_hardware
 from dropdrift.sharding.planning import PlanRequest
 from dropdrift.training.config import RecipeConfig
@@ -99,7 +99,7 @@ def check_sharding(config: RecipeConfig) -> None:
     for rule in config.sharding.rules:
         allowed |= dict.fromkeys(rule.types, "sharding.tables")
     for kind, option in allowed.items():
-        if kind in ("column_wise", "table_column_wise", "grid_shard"):
+        if kind in CUT_BY_COLUMNS:
             raise ValueError(
                 f"{option} has {kind!r}, but optimizer.sparse 'rowwise_adagrad' keeps one "
                 "number a row and would train a table cut by columns differently: choose 'adagrad' "
