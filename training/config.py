@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from dropdrift.data.config import DataConfig
+from dropdrift.data.schema import Schema
 from dropdrift.models.config import ModelConfig
 from dropdrift.sharding.config import ShardingConfig
 from dropdrift.training.matching.config import DEFAULT_KS, TransitionConfig, check_ks
@@ -130,6 +131,16 @@ class RecipeConfig:
                 f"model.table_precision is {self.model.table_precision!r}, must be 'fp32' where "
                 "optimizer.sparse is 'adam': its moments would be of that precision too, and the "
                 "squares of small gradients vanish"
+            )
+
+    def check_kind_of(self, schema: Schema) -> None:
+        """Refuse data that a model of this kind does not learn from; ValueError."""
+        wanted = "impressions" if self.model.kind == "ranking" else "interactions"
+        if schema.kind != wanted:
+            raise ValueError(
+                f"{self.data.path} holds {schema.kind}, but model.kind {self.model.kind!r} learns "
+                f"from {wanted}: prepare the data with --task "
+                f"{'ranking' if wanted == 'impressions' else 'matching'}, or choose another recipe"
             )
 
     @property

@@ -223,13 +223,7 @@ class Trainer:
 
 def make_task(config: TrainConfig, schema: Schema, ranks: Ranks) -> Task:
     """What the model's kind adds to the loop; ValueError if the data is of another kind."""
-    wanted = "impressions" if config.model.kind == "ranking" else "interactions"
-    if schema.kind != wanted:
-        raise ValueError(
-            f"{config.data.path} holds {schema.kind}, but model.kind {config.model.kind!r} learns "
-            f"from {wanted}: prepare the data with --task "
-            f"{'ranking' if wanted == 'impressions' else 'matching'}, or choose another recipe"
-        )
+    config.check_kind_of(schema)
     if config.model.kind == "ranking":
         return RankingTask(config, schema, ranks)
     return MatchingTask(config, schema, ranks)

@@ -145,6 +145,13 @@ class TestMistakes:
         with pytest.raises(ValueError, match=r"must be at least"):
             read("mlperf-dlrm-dcnv2", option)
 
+    def test_data_that_the_model_does_not_learn_from(self, interactions_folder):
+        target = read("dcnv2", "--data.path", str(interactions_folder))
+        with pytest.raises(
+            ValueError, match=r"holds interactions, but model.kind 'ranking' learns"
+        ):
+            target.request()
+
     def test_columns_cut_under_rowwise_adagrad(self):
         target = read("mlperf-dlrm-dcnv2", "--sharding.tables", "c00=column_wise")
         with pytest.raises(ValueError, match=r"sharding.tables has 'column_wise', but"):

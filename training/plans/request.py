@@ -27,6 +27,7 @@ def planned_run(config: PlanConfig, schema: Schema, items: int) -> PlanRequest:
     Raises:
         ValueError: the options contradict each other, the schema or the hardware.
     """
+    config.check_kind_of(schema)
     named = config.hardware or config.sharding.hardware
     hardware = load_hardware("CPU" if named == AUTO else named)
     ranks_per_node = config.gpus_per_node or hardware.gpus_per_node
