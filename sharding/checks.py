@@ -27,7 +27,7 @@ def broken_limits(summary: PlanSummary, limits: PlanLimits) -> list[str]:
     state of replicated tables, and that of others in the precision of the weights.
     """
     return [
-        *_too_full(summary),
+        *too_full(summary),
         *_spilled(summary, limits.max_spill_gib),
         *_skewed_memory(summary, limits.max_skew),
         *_skewed_time(summary, limits.max_skew),
@@ -46,7 +46,8 @@ def digits(number: float) -> str:
     return f"{number:,.{places}f}" if size >= 0.0005 else "0"
 
 
-def _too_full(summary: PlanSummary) -> list[str]:
+def too_full(summary: PlanSummary) -> list[str]:
+    """Where a rank holds more than it has, which no limit allows, one line for each memory."""
     cluster = summary.cluster
     lines = []
     fullest = max(summary.ranks, key=lambda rank: rank.device_bytes)

@@ -12,7 +12,7 @@ from typing import Literal
 from torchrec.distributed.planner.types import ShardingOption
 
 from dropdrift.data.typed_mapping import suggestion
-from dropdrift.sharding.checks import digits, gib
+from dropdrift.sharding.checks import digits, gib, too_full
 from dropdrift.sharding.config import (
     COMPUTE_KERNELS,
     CUT_BY_COLUMNS,
@@ -121,6 +121,7 @@ class Explanation:
         step_ms: of the plan.
         options: the chosen one first, then by the time of the plan with them, then those without.
         not_offered: what is left out of the options.
+        problems: ranks that hold more than they have, which TorchRec does not see with Adam.
     """
 
     table: TableSummary
@@ -131,6 +132,7 @@ class Explanation:
     step_ms: float
     options: tuple[OptionSummary, ...]
     not_offered: tuple[NotOffered, ...]
+    problems: tuple[str, ...]
 
 
 def silent(what: str) -> None:
@@ -169,6 +171,7 @@ def explain(request: PlanRequest, table: str, advance: Advance = silent) -> Expl
         step_ms=judge.summary.step_ms,
         options=tuple(sorted(options, key=_place)),
         not_offered=_not_offered(request),
+        problems=tuple(too_full(judge.summary)),
     )
 
 
@@ -268,7 +271,10 @@ class _Judge:
             planned = make_plan(with_config(self.request, tables=(rule, *config.tables)))
         except NoPlanError:
             return "no plan", "TorchRec finds no plan with it", None
-        plan = self._held(summarise(planned))
+        summary = summarise(planned)
+        if too_full(summary):
+            return "no plan", "TorchRec's plan with it does not fit", None
+        plan = self._held(summary)
         verdict, why = compared(plan.step_ms, self.summary.step_ms)
         return verdict, why, plan
 

@@ -107,6 +107,13 @@ class TestWhatIsListed:
         # The table and Adam's two moments on each rank.
         assert only.device_bytes > 3 * 4 * ROWS["large"] * WIDTH
         assert "adam" in explanation.not_offered[0].why
+        assert explanation.problems == ()
+
+    def test_a_plan_that_torchrec_takes_for_one_is_told_to_be_too_full(self):
+        """22 million rows of 64 numbers are 5.2 GiB, and 15.7 with Adam's moments."""
+        explanation = explain(request(optimizer="adam", ranks=2, hbm_gib=10.0), "large")
+        (problem,) = explanation.problems
+        assert problem.startswith("rank 0 holds 15.7 GiB, 7.24 more than the 8.50 ")
 
     def test_data_parallel_is_named_as_not_offered(self):
         assert explain(request(), "small").not_offered[0].what == "data_parallel"

@@ -83,6 +83,7 @@ def _about(explanation: Explanation) -> Iterator[str]:
         f"{milliseconds(explanation.step_ms)} ms a step; a rank has "
         f"{gib(explanation.available_bytes)} GiB of {memory} for tables"
     )
+    yield from (f"but {problem}" for problem in explanation.problems)
 
 
 def _plans(explanation: Explanation) -> Table:

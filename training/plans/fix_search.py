@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dropdrift.data.schema import Schema
-from dropdrift.sharding.checks import broken_limits
+from dropdrift.sharding.checks import broken_limits, too_full
 from dropdrift.sharding.cluster import Cluster
 from dropdrift.sharding.config import CUT_BY_COLUMNS, SHARDING_TYPES, PlanLimits
 from dropdrift.sharding.constraints import offered
@@ -30,8 +30,6 @@ from dropdrift.training.plans.shortage import may_fit
 MOST_NODES = 64
 # A plan with all types is told beside one with a single type more where it is faster by this.
 FASTER = 0.99
-# What is left to break are ranks that hold more than fits, which TorchRec does not see with Adam.
-ANYTHING_GOES = PlanLimits(math.inf, math.inf)
 
 
 class FixSearch:
@@ -149,7 +147,7 @@ def _planned(request: PlanRequest) -> PlanSummary | None:
         summary = summarise(make_plan(request))
     except NoPlanError:
         return None
-    return None if broken_limits(summary, ANYTHING_GOES) else summary
+    return None if too_full(summary) else summary
 
 
 def find_fixes(search: FixSearch) -> list[Fix]:
