@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
 from dropdrift.launchers.plan.target import Target
 from dropdrift.sharding.config import PlanLimits
@@ -54,4 +55,4 @@ def fixes_of_skew(
 def advancing() -> Iterator[Callable[[str], None]]:
     """Yields what shows on the terminal what is planned next, and leaves no trace."""
     with Console(stderr=True).status("planning") as status:
-        yield lambda what: status.update(f"planning {what}")
+        yield lambda what: status.update(Text(f"planning {what}"))
