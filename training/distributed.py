@@ -36,6 +36,20 @@ class Ranks:
     device: torch.device
 
     @property
+    def nodes(self) -> int:
+        """Machines.
+
+        Raises:
+            ValueError: not all have as many ranks, which no plan is made for.
+        """
+        if self.world_size % self.ranks_per_node:
+            raise ValueError(
+                f"{self.world_size} ranks are not {self.ranks_per_node} on each machine: start as "
+                "many on all of them"
+            )
+        return self.world_size // self.ranks_per_node
+
+    @property
     def is_first(self) -> bool:
         """Whether this process writes files and talks to the user."""
         return self.rank == 0

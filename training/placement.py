@@ -69,11 +69,11 @@ def cluster_of(config: RecipeConfig, ranks: Ranks) -> Cluster:
     """The machines that the run is on.
 
     Raises:
-        ValueError: the hardware that the options name is unknown, or not what the run is on.
+        ValueError: the hardware that the options name is unknown, or not what the run is on, or the
+            machines do not have as many ranks each.
     """
     hardware = hardware_of(config.sharding, ranks.device)
-    nodes = -(-ranks.world_size // ranks.ranks_per_node)
-    return make_cluster(config.sharding, hardware, nodes, ranks.ranks_per_node)
+    return make_cluster(config.sharding, hardware, ranks.nodes, ranks.ranks_per_node)
 
 
 def _planned(request: PlanRequest, config: RecipeConfig) -> Placement:

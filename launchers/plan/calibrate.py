@@ -52,12 +52,8 @@ def _measure(
     from dropdrift.training.plans.request import plan_request, rows_of_lookup
 
     config = target.config
-    cluster = make_cluster(
-        ShardingConfig(),
-        _base(config, ranks),
-        ranks.world_size // ranks.ranks_per_node,
-        ranks.ranks_per_node,
-    )
+    base = _base(config, ranks)
+    cluster = make_cluster(ShardingConfig(), base, ranks.nodes, ranks.ranks_per_node)
     rows = rows_of_lookup(config, ranks.world_size, target.items)
     # The tables of the model that is trained: a matching model has widths of its own.
     tables = tables_of(plan_request(target.schema, config, cluster, rows).schema)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dropdrift.training.distributed import process_group
+from dropdrift.training.distributed import Ranks, process_group
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,3 +15,9 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
         process_group(timeout=10),
     ):
         pass
+
+
+def test_machines_have_as_many_ranks_each() -> None:
+    assert Ranks(0, 6, 2, torch.device("cpu")).nodes == 3
+    with pytest.raises(ValueError, match="3 ranks are not 2 on each machine"):
+        _ = Ranks(0, 3, 2, torch.device("cpu")).nodes
