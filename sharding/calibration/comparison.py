@@ -25,15 +25,11 @@ class Compared:
         before_ms: estimate with the hardware to begin with.
         after_ms: estimate with the fitted hardware.
         measured_ms: median of the repetitions.
-        lowest_ms: the fastest of them.
-        highest_ms: the slowest of them.
     """
 
     before_ms: float
     after_ms: float
     measured_ms: float
-    lowest_ms: float
-    highest_ms: float
 
     @property
     def ratio_before(self) -> float:
@@ -142,4 +138,4 @@ def compare(
 
 
 def _compared(before_ms: float, after_ms: float, times_ms: Sequence[float]) -> Compared:
-    return Compared(before_ms, after_ms, statistics.median(times_ms), min(times_ms), max(times_ms))
+    return Compared(before_ms, after_ms, statistics.median(times_ms))

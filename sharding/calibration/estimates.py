@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torchrec.distributed.planner.constants import DEFAULT_PERF_ESTIMATOR
 from torchrec.distributed.planner.enumerators import EmbeddingEnumerator
-from torchrec.distributed.planner.estimator.estimator import EmbeddingPerfEstimatorFactory
+from torchrec.distributed.planner.shard_estimators import EmbeddingPerfEstimator
 from torchrec.distributed.planner.types import CollectiveType, ParameterConstraints
 from torchrec.modules.embedding_configs import EmbeddingBagConfig
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
@@ -39,7 +38,7 @@ class LookupEstimate:
 
 
 def estimate_lookups(timings: Sequence[LookupTiming], cluster: Cluster) -> list[LookupEstimate]:
-    """What TorchRec's default estimator says of each measured table on ``cluster``.
+    """What the planner's estimator says of each measured table on ``cluster``.
 
     It knows nothing of a table's rows: the real and the cut table have the same estimate.
     """
@@ -55,9 +54,7 @@ def estimate_lookups(timings: Sequence[LookupTiming], cluster: Cluster) -> list[
         for table in tables
     }
     topology = to_topology(cluster)
-    estimator = EmbeddingPerfEstimatorFactory.create(
-        DEFAULT_PERF_ESTIMATOR, topology=topology, constraints=constraints
-    )
+    estimator = EmbeddingPerfEstimator(topology=topology, constraints=constraints)
     enumerator = EmbeddingEnumerator(
         topology, batch_size=rows_per_rank, constraints=constraints, estimator=estimator
     )

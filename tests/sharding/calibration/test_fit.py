@@ -141,8 +141,6 @@ def test_the_comparison_shows_what_the_fit_mended():
     assert rows == [(t.name, part) for t in TABLES for part in ("forward", "backward")]
     slow, _, middle, _, fast, _ = (row.times for row in comparison.lookups)
     assert slow.measured_ms == pytest.approx(2 * forward_bytes(2)[0] / 3.5e6)
-    assert slow.lowest_ms == pytest.approx(0.9 * slow.measured_ms)
-    assert slow.highest_ms == pytest.approx(7 * slow.measured_ms)
     preset = cluster.hardware.host_gb_per_s / 2
     assert slow.ratio_before == pytest.approx(3.5 / preset / 2)
     for times, ratio in ((slow, 0.5), (middle, 1), (fast, 2)):
@@ -162,7 +160,7 @@ def test_the_comparison_shows_what_the_fit_mended():
 
 def test_parts_agree_on_their_own():
     def timed(after: float) -> Compared:
-        return Compared(1.0, after, 2.0, 2.0, 2.0)
+        return Compared(1.0, after, 2.0)
 
     # Half, double and quadruple of 2 ms.
     assert Agreement.of([timed(1.0), timed(4.0), timed(8.0)]).after == pytest.approx(2)

@@ -45,7 +45,7 @@ TIMES = {
 
 
 def compared(before: float, after: float, measured: float) -> Compared:
-    return Compared(before, after, measured, measured, measured)
+    return Compared(before, after, measured)
 
 
 def lookup_rows(table: LookupTable, ranks: int) -> list[LookupRow]:
