@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,6 +67,12 @@ class PlanRequest:
         return self.optimizer == "adam"
 
     @property
+    def margin_bytes(self) -> int:
+        """``config.reserve``'s share of a GPU's memory, as TorchRec rounds it; 0 on a CPU."""
+        memory = self.cluster.hbm_bytes
+        return memory - int((1 - self.config.reserve) * memory)
+
+    @property
     def dense_bytes(self) -> int:
         """What the part of the model that is not tables is estimated to take on a rank."""
         parameters = (p for name, p in self.model.named_parameters() if not is_table(name))
@@ -105,7 +110,6 @@ class Planned:
         plan: the same, as TorchRec's sharding takes it.
         reserved: what the planner kept from tables on every rank.
         proposals: combinations of options that the planner looked at.
-        seconds: that it took.
     """
 
     request: PlanRequest
@@ -113,7 +117,6 @@ class Planned:
     plan: ShardingPlan
     reserved: Reserved
     proposals: int
-    seconds: float
 
 
 class NoPlanError(ValueError):
@@ -174,7 +177,6 @@ def make_plan(request: PlanRequest) -> Planned:
         NoPlanError: nothing fits.
         ValueError: a table is allowed nothing that the device offers.
     """
-    started = time.perf_counter()
     topology, constraints = to_topology(request.cluster), _constraints(request)
     recorder = _Recorder()
     with quiet_planner():
@@ -205,7 +207,6 @@ def make_plan(request: PlanRequest) -> Planned:
         plan=plan,
         reserved=reserved,
         proposals=recorder.proposals,
-        seconds=time.perf_counter() - started,
     )
 
 
@@ -274,11 +275,9 @@ def _reserved(request: PlanRequest, reserved: Topology | None) -> Reserved | Non
     if reserved is None:
         return None
     cluster, left = request.cluster, reserved.devices[0].storage
-    dense = max(request.dense_bytes, 1)
-    if cluster.device == "cpu":
-        return Reserved(0, dense, cluster.host_bytes - left.ddr - dense)
-    margin = cluster.hbm_bytes - int((1 - request.config.reserve) * cluster.hbm_bytes)
-    return Reserved(margin, dense, cluster.hbm_bytes - left.hbm - margin - dense)
+    margin, dense = request.margin_bytes, max(request.dense_bytes, 1)
+    free = left.ddr if cluster.device == "cpu" else left.hbm
+    return Reserved(margin, dense, cluster.memory_bytes - free - margin - dense)
 
 
 def _reason(error: PlannerError) -> str:

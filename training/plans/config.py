@@ -32,6 +32,12 @@ class PlanConfig(RecipeConfig):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be at least {least}")
 
+    @property
+    def planned_hardware(self) -> str:
+        """Preset, or YAML file, of the machines."""
+        named = self.hardware or self.sharding.hardware
+        return "CPU" if named == AUTO else named
+
 
 @dataclass(frozen=True)
 class ShowConfig(PlanConfig):

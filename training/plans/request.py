@@ -8,7 +8,7 @@ from dropdrift.data.schema import Schema
 from dropdrift.models.matching.model import MatchingModel
 from dropdrift.models.ranking import RankingModel
 from dropdrift.sharding.cluster import Cluster, make_cluster
-from dropdrift.sharding.config import AUTO, CUT_BY_COLUMNS
+from dropdrift.sharding.config import CUT_BY_COLUMNS
 from dropdrift.sharding.hardware import load_hardware
 from dropdrift.sharding.planning import PlanRequest
 from dropdrift.training.config import RecipeConfig
@@ -28,8 +28,7 @@ def planned_run(config: PlanConfig, schema: Schema, items: int) -> PlanRequest:
         ValueError: the options contradict each other, the schema or the hardware.
     """
     config.check_kind_of(schema)
-    named = config.hardware or config.sharding.hardware
-    hardware = load_hardware("CPU" if named == AUTO else named)
+    hardware = load_hardware(config.planned_hardware)
     ranks_per_node = config.gpus_per_node or hardware.gpus_per_node
     cluster = make_cluster(config.sharding, hardware, config.nodes, ranks_per_node)
     rows = rows_of_lookup(config, cluster.world_size, items)

@@ -187,8 +187,7 @@ def may_fit(request: PlanRequest) -> bool:
         for name, p in request.model.named_parameters()
         if is_table(name)
     )
-    on_cpu = cluster.device == "cpu"
-    kept = request.dense_bytes + (0 if on_cpu else int(config.reserve * cluster.memory_bytes))
+    kept = request.dense_bytes + request.margin_bytes
     ranks = 1 if request.replicate else cluster.world_size
     return needed <= ranks * (cluster.memory_bytes - kept)
 
@@ -202,8 +201,7 @@ def _reserved(request: PlanRequest) -> Reserved:
     """What is reserved where that alone is more than a rank has, of which TorchRec says nothing."""
     cluster = request.cluster
     ample = replace(request, cluster=replace(cluster, hbm_bytes=PLENTY, host_bytes=PLENTY))
-    margin = cluster.hbm_bytes - int((1 - request.config.reserve) * cluster.hbm_bytes)
-    return replace(make_plan(ample).reserved, margin=margin if cluster.device == "cuda" else 0)
+    return replace(make_plan(ample).reserved, margin=request.margin_bytes)
 
 
 def _least(options: Iterable[ShardingOption], request: PlanRequest, available: int) -> LeastOption:

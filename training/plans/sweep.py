@@ -15,7 +15,6 @@ from itertools import groupby, product
 from typing import Any
 
 from dropdrift.data.schema import Schema
-from dropdrift.sharding.config import AUTO
 from dropdrift.sharding.hardware import Hardware, load_hardware
 from dropdrift.training.plans.config import SweepConfig
 from dropdrift.training.plans.planner_pool import Map, planner_pool
@@ -82,8 +81,7 @@ def grid_points(config: SweepConfig) -> list[Point]:
         ValueError: a hardware is unknown, or two have one name.
     """
     grid = config.sweep
-    named = config.hardware or config.sharding.hardware
-    given = grid.hardware or ("CPU" if named == AUTO else named,)
+    given = grid.hardware or (config.planned_hardware,)
     batches = [
         *(BatchSize(rows) for rows in sorted(grid.batch_sizes)),
         *(BatchSize(rows, per_gpu=True) for rows in sorted(grid.rows_per_gpu)),
