@@ -21,9 +21,6 @@ def initialise_tables(model: nn.Module, std: float, seed: int) -> None:
     """Fill this rank's part of every table, or its copy, with Normal(0, ``std``).
 
     The values of an fp16 table are those of an fp32 one, rounded.
-
-    Raises:
-        ValueError: replicated tables that are not fp32.
     """
     for name, weight in model.state_dict().items():
         if not is_table(name):
