@@ -50,7 +50,7 @@ def too_full(summary: PlanSummary) -> list[str]:
     """Where a rank holds more than it has, which no limit allows, one line for each memory."""
     cluster = summary.cluster
     lines = []
-    fullest = max(summary.ranks, key=lambda rank: rank.device_bytes)
+    fullest = summary.fullest_rank()
     over = fullest.device_bytes - summary.available_bytes
     if over > 0:
         lines.append(
@@ -90,29 +90,27 @@ def _spilled(summary: PlanSummary, max_spill_gib: float) -> list[str]:
 
 
 def _skewed_memory(summary: PlanSummary, max_skew: float) -> list[str]:
-    fullest = max(summary.ranks, key=lambda rank: rank.device_bytes)
+    fullest = summary.fullest_rank()
     counts = fullest.device_bytes >= LEAST_SHARE_OF_MEMORY * summary.cluster.device_bytes
     if not counts or summary.memory_skew <= max_skew:
         return []
-    mean = sum(rank.device_bytes for rank in summary.ranks) / len(summary.ranks)
     name, amount = _most(summary.tables, fullest, lambda shard: shard.device_bytes)
     return [
         f"rank {fullest.rank} holds {gib(fullest.device_bytes)} GiB, {summary.memory_skew:.2f} "
-        f"times the mean of {gib(mean)} GiB: more than limits.max_skew {max_skew:g}; {name} takes "
-        f"{gib(amount)} of it"
+        f"times the mean of {gib(summary.mean_bytes)} GiB: more than limits.max_skew "
+        f"{max_skew:g}; {name} takes {gib(amount)} of it"
     ]
 
 
 def _skewed_time(summary: PlanSummary, max_skew: float) -> list[str]:
     if summary.step_ms < LEAST_STEP_MS or summary.time_skew <= max_skew:
         return []
-    slowest = max(summary.ranks, key=lambda rank: rank.cost.total)
-    mean = sum(rank.cost.total for rank in summary.ranks) / len(summary.ranks)
+    slowest = summary.slowest_rank()
     name, amount = _most(summary.tables, slowest, lambda shard: shard.cost.total)
     return [
         f"rank {slowest.rank} takes {digits(summary.step_ms)} ms a step, {summary.time_skew:.2f} "
-        f"times the mean of {digits(mean)} ms: more than limits.max_skew {max_skew:g}; {name} "
-        f"takes {digits(amount)} of it"
+        f"times the mean of {digits(summary.mean_ms)} ms: more than limits.max_skew {max_skew:g}; "
+        f"{name} takes {digits(amount)} of it"
     ]
 
 

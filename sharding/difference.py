@@ -167,7 +167,7 @@ def _totals(plan: SavedPlan) -> PlanTotals:
     summary = plan.summary
     return PlanTotals(
         step_ms=summary.step_ms,
-        fullest_bytes=max(rank.device_bytes for rank in summary.ranks),
+        fullest_bytes=summary.fullest_bytes,
         spilled_bytes=summary.spilled_bytes,
         memory_skew=summary.memory_skew,
         time_skew=summary.time_skew,

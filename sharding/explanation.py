@@ -297,7 +297,7 @@ class _Judge:
         table = next(table for table in summary.tables if table.name == self.name)
         return HeldPlan(
             step_ms=summary.step_ms,
-            fullest_bytes=max(rank.device_bytes for rank in summary.ranks),
+            fullest_bytes=summary.fullest_bytes,
             ranks=len(table.ranks),
         )
 

@@ -183,8 +183,13 @@ class PlanSummary:
         return max(rank.cost.total for rank in self.ranks)
 
     @property
-    def rows_per_second(self) -> float:
-        """Rows a second of all ranks together, if there were nothing but embeddings."""
+    def mean_ms(self) -> float:
+        """Estimated time that a rank spends on embeddings in one step, the mean of all."""
+        return sum(rank.cost.total for rank in self.ranks) / len(self.ranks)
+
+    @property
+    def looked_up_per_second(self) -> float:
+        """Rows that all ranks look up a second, if there were nothing but embeddings."""
         return 1e3 * self.rows_per_rank * self.cluster.world_size / self.step_ms
 
     @property
@@ -192,6 +197,16 @@ class PlanSummary:
         """Memory of a rank's device that tables, inputs and outputs may take."""
         reserved = self.margin_bytes + self.dense_bytes + self.input_bytes
         return self.cluster.device_bytes - reserved
+
+    @property
+    def fullest_bytes(self) -> int:
+        """Memory of its device that tables, inputs and outputs take on the fullest rank."""
+        return max(rank.device_bytes for rank in self.ranks)
+
+    @property
+    def mean_bytes(self) -> float:
+        """Memory of its device that tables, inputs and outputs take on a rank, the mean of all."""
+        return sum(rank.device_bytes for rank in self.ranks) / len(self.ranks)
 
     @property
     def stored_bytes(self) -> int:
@@ -212,6 +227,14 @@ class PlanSummary:
     def time_skew(self) -> float:
         """The slowest rank's time over the mean."""
         return skew(rank.cost.total for rank in self.ranks)
+
+    def fullest_rank(self) -> RankSummary:
+        """The first that has most in its device's memory."""
+        return max(self.ranks, key=lambda rank: rank.device_bytes)
+
+    def slowest_rank(self) -> RankSummary:
+        """The first that takes longest."""
+        return max(self.ranks, key=lambda rank: rank.cost.total)
 
 
 def skew(values: Iterable[float]) -> float:

@@ -67,6 +67,16 @@ def _even(gib: float, ms: float, **cluster: float) -> PlanSummary:
     return _summary(*tables, **cluster)  # type: ignore[arg-type]  # ranks alone is an int
 
 
+def test_what_a_plan_comes_to_over_its_ranks() -> None:
+    summary = _summary(_table("a", 0, 3.0, 2.0), _table("b", 1, 1.0, 6.0))
+    assert (summary.fullest_bytes, summary.mean_bytes) == (3 * GIB, GIB)
+    assert (summary.step_ms, summary.mean_ms) == (6.0, 2.0)
+    assert (summary.fullest_rank().rank, summary.slowest_rank().rank) == (0, 1)
+    assert (summary.memory_skew, summary.time_skew) == (3.0, 3.0)
+    # 64 rows on each of four ranks in 6 ms.
+    assert summary.looked_up_per_second == pytest.approx(256_000 / 6)
+
+
 def test_an_even_plan_breaks_nothing() -> None:
     assert broken_limits(_even(40, 5), LIMITS) == []
 

@@ -136,7 +136,7 @@ class FixSearch:
             step_ms=summary.step_ms,
             ranks=summary.cluster.world_size,
             hardware=summary.cluster.hardware,
-            fullest_bytes=max(rank.device_bytes for rank in summary.ranks),
+            fullest_bytes=summary.fullest_bytes,
             spilled=tuple(spilled),
             problems=tuple(broken_limits(summary, limits)),
         )

@@ -129,12 +129,11 @@ def _cap_option(cluster: Cluster) -> str:
 
 def _caps(summary: PlanSummary, limits: PlanLimits, config: PlanConfig) -> list[float]:
     """GiB of a rank that leave tables a little more than the mean, to a tenth."""
-    mean = sum(rank.device_bytes for rank in summary.ranks) / len(summary.ranks)
     on_cpu = summary.cluster.device == "cpu"
     share = 1.0 if on_cpu else 1 - config.sharding.reserve
     kept = summary.dense_bytes + summary.input_bytes
     caps = [
-        math.ceil(10 * (times * mean + kept) / share / GIB) / 10
+        math.ceil(10 * (times * summary.mean_bytes + kept) / share / GIB) / 10
         for times in CAPS
         if times <= limits.max_skew
     ]

@@ -70,9 +70,8 @@ def cluster_text(summary: PlanSummary) -> str:
 
 def headline(summary: PlanSummary) -> tuple[tuple[str, str], ...]:
     """What matters first, as pairs of a name and its value."""
-    cluster, ranks = summary.cluster, summary.ranks
-    fullest = max(ranks, key=lambda rank: rank.device_bytes)
-    slowest = max(ranks, key=lambda rank: rank.cost.total)
+    cluster = summary.cluster
+    fullest, slowest = summary.fullest_rank(), summary.slowest_rank()
     lines = [
         ("Cluster", cluster_text(summary)),
         (
@@ -83,7 +82,7 @@ def headline(summary: PlanSummary) -> tuple[tuple[str, str], ...]:
         (
             "Step",
             f"{milliseconds(summary.step_ms)} ms on embeddings, on the slowest rank: "
-            f"{rounded(summary.rows_per_second)} rows/s if there were nothing else",
+            f"{rounded(summary.looked_up_per_second)} rows looked up/s if there were nothing else",
         ),
         (
             "Tables",
@@ -112,8 +111,6 @@ def rank_grid(summary: PlanSummary) -> Grid:
     """A row for each rank."""
     spilled, prefetch = summary.spilled_bytes > 0, any(r.cost.prefetch for r in summary.ranks)
     several = summary.cluster.nodes > 1
-    mean = sum(rank.cost.total for rank in summary.ranks) / len(summary.ranks)
-    mean_bytes = sum(rank.device_bytes for rank in summary.ranks) / len(summary.ranks)
 
     def row(rank: RankSummary) -> Iterable[str]:
         """The cells of a rank."""
@@ -121,12 +118,12 @@ def rank_grid(summary: PlanSummary) -> Grid:
         if several:
             yield f"{rank.node}"
         yield from (f"{rank.shards}", size(rank.device_bytes))
-        yield share(rank.device_bytes, mean_bytes)
+        yield share(rank.device_bytes, summary.mean_bytes)
         yield share(rank.device_bytes, summary.available_bytes)
         if spilled:
             yield size(rank.spilled_bytes)
         yield from map(milliseconds, _parts(rank.cost, prefetch))
-        yield share(rank.cost.total, mean)
+        yield share(rank.cost.total, summary.mean_ms)
 
     return Grid(
         "Ranks, ms of a step",
@@ -151,7 +148,6 @@ def node_grid(summary: PlanSummary) -> Grid:
         summary.ranks[first : first + ranks_each]
         for first in range(0, len(summary.ranks), ranks_each)
     ]
-    mean = sum(rank.cost.total for rank in summary.ranks) / len(summary.ranks)
     spilled = summary.spilled_bytes > 0
 
     def row(group: Sequence[RankSummary]) -> Iterable[str]:
@@ -165,7 +161,7 @@ def node_grid(summary: PlanSummary) -> Grid:
             yield size(max(rank.spilled_bytes for rank in group))
         times = [rank.cost.total for rank in group]
         yield from map(milliseconds, (min(times), sum(times) / len(times), max(times)))
-        yield share(max(times), mean)
+        yield share(max(times), summary.mean_ms)
 
     memory = _device_memory(summary)
     return Grid(

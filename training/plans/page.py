@@ -248,8 +248,8 @@ def _reading(summary: PlanSummary) -> Iterator[str]:
         "The plan is TorchRec's planner's, for the model that was configured.",
         TIMES_NOTE.format(hardware=summary.cluster.hardware),
         MEMORY_NOTE,
-        "Rows a second are those of all ranks if there were nothing but embeddings. The rows are a "
-        "batch's; of a matching model, those of the catalogue that it looks up in a step.",
+        "Rows looked up a second are those of all ranks if there were nothing but embeddings. They "
+        "are a batch's; of a matching model, those of the catalogue that it looks up in a step.",
         "A KiB has 1,024 bytes, a MiB 1,024 KiB and a GiB 1,024 MiB.",
     )
     yield f"<ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}"

@@ -106,11 +106,11 @@ def time_figure(summary: PlanSummary) -> Figure:
         figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
         axes = figure.subplots()
         _stack(axes, summary, time_parts(summary), 1.0)
-        mean = sum(rank.cost.total for rank in summary.ranks) / len(summary.ranks)
         axes.set_ylim(0, 1.12 * summary.step_ms or 1.0)
         # Its text is in the legend: beside the line it would stand on the columns' tops.
-        label = f"mean of all, {milliseconds(mean)} ms"
-        axes.axhline(mean, color=BLACK, linewidth=1, linestyle=(0, (4, 3)), label=label)
+        label = f"mean of all, {milliseconds(summary.mean_ms)} ms"
+        style = {"color": BLACK, "linewidth": 1, "linestyle": (0, (4, 3))}
+        axes.axhline(summary.mean_ms, label=label, **style)
         axes.set_ylabel("Estimated ms of a step")
         name_ranks(axes, summary)
         _add_legend(figure, [axes])

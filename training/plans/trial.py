@@ -172,7 +172,7 @@ def _numbers(point: Point, summary: PlanSummary, skewed: tuple[str, ...]) -> Num
         step_ms=summary.step_ms,
         # Not the summary's: what a matching model looks up is its catalogue, not the batch.
         rows_per_second=1e3 * point.rows_per_gpu * point.gpus / summary.step_ms,
-        fullest_bytes=max(rank.device_bytes for rank in summary.ranks),
+        fullest_bytes=summary.fullest_bytes,
         available_bytes=summary.available_bytes,
         memory_bytes=summary.cluster.device_bytes,
         memory_skew=summary.memory_skew,

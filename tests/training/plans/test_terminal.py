@@ -124,7 +124,7 @@ def test_numbers_are_the_summarys(made_table: Any, made_plan: Any) -> None:
     assert cells[:6] == ["2", "2", "24.0", "GiB", "259%", "37%"]
     assert cells[7:12] == ["1.00", "3.00", "2.00", "6.00", "154%"]
     assert "6.00 ms on embeddings" in text
-    assert f"{rounded(1e3 * 32_768 / 6)} rows/s" in text
+    assert f"{rounded(1e3 * 32_768 / 6)} rows looked up/s" in text
     assert "3, with rowwise_adagrad: 37.0 GiB" in text
     assert "80.0 GiB a rank, 65.0 GiB available" in text
     assert "rank 2: 24.0 GiB, 37% of what is available, 2.59 times the mean" in text
