@@ -73,12 +73,14 @@ class ShardingConfig:
         """The rules of ``tables``."""
         return tuple(TableRule.parse(rule) for rule in self.tables)
 
+    def rule_of(self, table: str) -> TableRule | None:
+        """The rule that counts for the table called ``table``, if there is one."""
+        return next((rule for rule in self.rules if fnmatchcase(table, rule.pattern)), None)
+
     def allowed(self, table: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Sharding types and compute kernels that the table called ``table`` may have."""
-        for rule in self.rules:
-            if fnmatchcase(table, rule.pattern):
-                return rule.types, rule.kernels or self.kernels
-        return self.types, self.kernels
+        rule = self.rule_of(table)
+        return (rule.types, rule.kernels or self.kernels) if rule else (self.types, self.kernels)
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,12 @@ class TableRule:
     pattern: str
     types: tuple[str, ...]
     kernels: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The rule as :meth:`parse` reads it."""
+        kernels = f"/{','.join(self.kernels)}" if self.kernels else ""
+        return f"{self.pattern}={','.join(self.types)}{kernels}"
 
     @staticmethod
     def parse(text: str) -> TableRule:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from glob import escape
 from typing import Literal
 
@@ -17,7 +16,7 @@ from dropdrift.sharding.config import (
     COMPUTE_KERNELS,
     CUT_BY_COLUMNS,
     SHARDING_TYPES,
-    ShardingConfig,
+    TableRule,
 )
 from dropdrift.sharding.constraints import offered
 from dropdrift.sharding.planning import (
@@ -179,7 +178,7 @@ def table_rule(table: str, types: tuple[str, ...], kernels: tuple[str, ...] = ()
     """A rule of ``sharding.tables`` for the table of that name alone."""
     # A pattern ends at the first equals sign.
     pattern = escape(table).replace("=", "?")
-    return f"{pattern}={','.join(types)}" + (f"/{','.join(kernels)}" if kernels else "")
+    return TableRule(pattern, types, kernels).text
 
 
 def compared(held_ms: float, chosen_ms: float) -> tuple[Verdict, str]:
@@ -249,15 +248,16 @@ class _Judge:
             return "optimizer.sparse rowwise_adagrad does not cut columns"
         if kernel in self.request.config.allowed(self.name)[1]:
             return ""
-        rule = _rule(self.request.config, self.name)
-        return f"excluded by {f'{rule!r}' if '/' in rule else 'sharding.kernels'}"
+        rule = self.request.config.rule_of(self.name)
+        excluding = repr(rule.text) if rule and rule.kernels else "sharding.kernels"
+        return f"excluded by {excluding}"
 
     def _unlisted(self, kind: str) -> str:
         """Why the configuration does not allow the type, or nothing."""
         if self.request.replicate or kind in self.request.config.allowed(self.name)[0]:
             return ""
-        rule = _rule(self.request.config, self.name)
-        return f"excluded by {f'{rule!r}' if rule else 'sharding.types'}"
+        rule = self.request.config.rule_of(self.name)
+        return f"excluded by {repr(rule.text) if rule else 'sharding.types'}"
 
     def _weighed(self, option: ShardingOption) -> tuple[Verdict, str, HeldPlan | None]:
         lack = self._lack(option)
@@ -307,12 +307,6 @@ def _every_option(request: PlanRequest, table: str) -> list[ShardingOption]:
     rule = table_rule(table, SHARDING_TYPES, COMPUTE_KERNELS)
     relaxed = with_config(request, tables=(rule, *request.config.tables))
     return [option for option in enumerate_options(relaxed) if option.name == table]
-
-
-def _rule(config: ShardingConfig, table: str) -> str:
-    """The rule of ``sharding.tables`` that counts for a table, or nothing."""
-    rules = zip(config.tables, config.rules, strict=True)
-    return next((text for text, rule in rules if fnmatchcase(table, rule.pattern)), "")
 
 
 def _place(option: OptionSummary) -> tuple[bool, float, bool, float]:

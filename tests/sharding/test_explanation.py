@@ -209,6 +209,12 @@ class TestVerdicts:
         assert (option.verdict, option.why) == ("excluded", "excluded by sharding.kernels")
         assert option.plan is None
 
+    def test_a_rule_without_kernels_excludes_none(self):
+        option = named(
+            explain(request(tables=("l[a/]rge=row_wise",)), "large"), "row_wise", "fused_uvm"
+        )
+        assert option.why == "excluded by sharding.kernels"
+
     def test_rowwise_adagrad_excludes_columns_and_adagrad_does_not(self):
         barred = named(explain(request(), "large"), "column_wise")
         assert barred.verdict == "excluded"

@@ -27,6 +27,11 @@ def test_a_rule_in_full():
     )
 
 
+@pytest.mark.parametrize("text", ["a=row_wise", "a/b=row_wise,grid_shard/fused,fused_uvm"])
+def test_a_rule_as_text(text):
+    assert TableRule.parse(text).text == text
+
+
 @pytest.mark.parametrize(
     ("rule", "message"),
     [

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from dropdrift.sharding.config import CUT_BY_COLUMNS, ShardingConfig, TableRule
+from dropdrift.sharding.config import CUT_BY_COLUMNS, ShardingConfig
 from dropdrift.training.plans.config import PlanConfig
 
 C = TypeVar("C", bound=PlanConfig)
@@ -48,7 +48,7 @@ def more_types(config: ShardingConfig, added: Sequence[str], *, rules: bool) -> 
     options: dict[str, Any] = {"sharding.types": _joined(config.types, added)}
     if rules:
         options["sharding.tables"] = tuple(
-            _rule(rule, _joined(rule.types, added), rule.kernels) for rule in config.rules
+            replace(rule, types=_joined(rule.types, added)).text for rule in config.rules
         )
     return _differing(config, options)
 
@@ -60,7 +60,7 @@ def more_kernels(config: ShardingConfig, added: Sequence[str]) -> dict[str, Any]
         {
             "sharding.kernels": _joined(config.kernels, added),
             "sharding.tables": tuple(
-                _rule(rule, rule.types, _joined(rule.kernels, added) if rule.kernels else ())
+                replace(rule, kernels=_joined(rule.kernels, added) if rule.kernels else ()).text
                 for rule in config.rules
             ),
         },
@@ -74,7 +74,7 @@ def without_columns(config: ShardingConfig) -> dict[str, Any]:
         {
             "sharding.types": _uncut(config.types),
             "sharding.tables": tuple(
-                _rule(rule, _uncut(rule.types), rule.kernels) for rule in config.rules
+                replace(rule, types=_uncut(rule.types)).text for rule in config.rules
             ),
         },
     )
@@ -82,9 +82,9 @@ def without_columns(config: ShardingConfig) -> dict[str, Any]:
 
 def _differing(config: ShardingConfig, options: Mapping[str, Any]) -> dict[str, Any]:
     def present(name: str) -> tuple[str, ...]:
-        """As the configuration has it, rules in the spelling of ``_rule``."""
+        """As the configuration has it, rules in the spelling of ``TableRule.text``."""
         if name == "sharding.tables":
-            return tuple(_rule(rule, rule.types, rule.kernels) for rule in config.rules)
+            return tuple(rule.text for rule in config.rules)
         return tuple(getattr(config, name.removeprefix("sharding.")))
 
     return {name: value for name, value in options.items() if value != present(name)}
@@ -97,10 +97,6 @@ def _uncut(types: tuple[str, ...]) -> tuple[str, ...]:
 
 def _joined(there: Iterable[str], added: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*there, *added]))
-
-
-def _rule(rule: TableRule, types: Sequence[str], kernels: Sequence[str]) -> str:
-    return f"{rule.pattern}={','.join(types)}" + (f"/{','.join(kernels)}" if kernels else "")
 
 
 def _word(value: Any) -> str:
