@@ -109,8 +109,8 @@ def time_figure(summary: PlanSummary) -> Figure:
         axes.set_ylim(0, 1.12 * summary.step_ms or 1.0)
         # Its text is in the legend: beside the line it would stand on the columns' tops.
         label = f"mean of all, {milliseconds(summary.mean_ms)} ms"
-        style = {"color": BLACK, "linewidth": 1, "linestyle": (0, (4, 3))}
-        axes.axhline(summary.mean_ms, label=label, **style)
+        dashes = (0, (4, 3))
+        axes.axhline(summary.mean_ms, color=BLACK, linewidth=1, linestyle=dashes, label=label)
         axes.set_ylabel("Estimated ms of a step")
         name_ranks(axes, summary)
         _add_legend(figure, [axes])
