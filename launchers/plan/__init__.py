@@ -22,7 +22,7 @@ def run(arguments: list[str]) -> int:
     """Run a subcommand.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is none of that name, or one that runs on one process was started on many.
     """
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())

@@ -46,13 +46,12 @@ def run(arguments: list[str]) -> int:
 
 
 def _explain(target: Target[ExplainConfig], table: str) -> Explanation:
-    from dropdrift.launchers.plan.remedies import advancing, plan_or_diagnose
+    from dropdrift.launchers.plan.remedies import advancing, diagnosed
     from dropdrift.sharding.explanation import explain
     from dropdrift.sharding.planning import NoPlanError
 
     try:
         with advancing() as advance:
             return explain(target.request(), table, advance)
-    except NoPlanError:
-        plan_or_diagnose(target, PlanLimits())
-        raise
+    except NoPlanError as error:
+        raise diagnosed(target, error, PlanLimits()) from None

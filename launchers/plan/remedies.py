@@ -17,7 +17,7 @@ from dropdrift.training.plans.config import PlanConfig
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dropdrift.sharding.planning import Planned
+    from dropdrift.sharding.planning import NoPlanError, Planned
     from dropdrift.sharding.summary import PlanSummary
     from dropdrift.training.plans.fix import Fix
 
@@ -29,16 +29,22 @@ def plan_or_diagnose(target: Target[PlanConfig], limits: PlanLimits) -> Planned:
         ValueError: there is no plan, or the options are wrong.
     """
     from dropdrift.sharding.planning import NoPlanError, make_plan
-    from dropdrift.training.plans.fixes import diagnose
 
     try:
         return make_plan(target.request())
     except NoPlanError as error:
-        with advancing() as advance:
-            diagnosis = diagnose(target.config, target.schema, target.items, error, advance, limits)
-        title, *lines = diagnosis.lines()
-        print("\n".join(lines), file=sys.stderr)
-        raise ValueError(title) from None
+        raise diagnosed(target, error, limits) from None
+
+
+def diagnosed(target: Target[PlanConfig], error: NoPlanError, limits: PlanLimits) -> ValueError:
+    """What to raise instead of ``error``; what is short and what would do is told on stderr."""
+    from dropdrift.training.plans.fixes import diagnose
+
+    with advancing() as advance:
+        diagnosis = diagnose(target.config, target.schema, target.items, error, advance, limits)
+    title, *lines = diagnosis.lines()
+    print("\n".join(lines), file=sys.stderr)
+    return ValueError(title)
 
 
 def fixes_of_skew(

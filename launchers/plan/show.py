@@ -42,7 +42,8 @@ def _show(target: Target[ShowConfig]) -> list[str]:
     planned = plan_or_diagnose(target, config.limits)
     summary = summarise(planned)
     problems = broken_limits(summary, config.limits)
-    on_terminal = not write_json(document(planned, provenance(config)), config.json)
+    origin = provenance(config, config.loop.seed)
+    on_terminal = not write_json(document(planned, origin), config.json)
     if on_terminal:
         print_plan(target.name, summary, all_tables=config.all_tables)
     # After the plan, which should not wait for them.
@@ -59,7 +60,7 @@ def _show(target: Target[ShowConfig]) -> list[str]:
                 summary,
                 problems,
                 [f"{about_fix(fix)}: {fix.options}" for fix in fixes],
-                provenance(config),
+                origin,
             ),
         )
     return problems

@@ -86,7 +86,9 @@ class TestOutput:
         path = tmp_path / "deep" / "plan.json"
         assert dropdrift(str(prepared_folder), "--json", str(path)) == 0
         assert "Plan of" in capsys.readouterr().out
-        assert read_plan(path).summary.cluster.hardware == "CPU"
+        plan = read_plan(path)
+        assert plan.summary.cluster.hardware == "CPU"
+        assert plan.provenance["seed"] == plan.provenance["config"]["loop"]["seed"]
 
     def test_all_tables(self, capsys):
         dropdrift("asymdiffrec-200")
