@@ -11,13 +11,11 @@ from dropdrift.sharding.summary import (
     ShardSummary,
     TableSummary,
 )
+from dropdrift.sharding.wording import GIB, NAMED, counted, digits, gib
 
-GIB = 1 << 30
 # Skew of less than this harms nobody: a tenth of a rank's memory, a millisecond a step.
 LEAST_SHARE_OF_MEMORY = 0.1
 LEAST_STEP_MS = 1.0
-# Tables that a line names before it counts the rest.
-NAMED_TABLES = 8
 
 
 def broken_limits(summary: PlanSummary, limits: PlanLimits) -> list[str]:
@@ -32,18 +30,6 @@ def broken_limits(summary: PlanSummary, limits: PlanLimits) -> list[str]:
         *_skewed_memory(summary, limits.max_skew),
         *_skewed_time(summary, limits.max_skew),
     ]
-
-
-def gib(amount: float) -> str:
-    """Bytes as a number of GiB: three digits, none of them after the point from 100 on."""
-    return digits(amount / GIB)
-
-
-def digits(number: float) -> str:
-    """Three digits, none of them after the point from 100 on; 0 for less than 0.0005."""
-    size = abs(number)
-    places = 0 if size >= 99.95 else 1 if size >= 9.995 else 2 if size >= 0.0995 else 3
-    return f"{number:,.{places}f}" if size >= 0.0005 else "0"
 
 
 def too_full(summary: PlanSummary) -> list[str]:
@@ -73,19 +59,15 @@ def too_full(summary: PlanSummary) -> list[str]:
 def _spilled(summary: PlanSummary, max_spill_gib: float) -> list[str]:
     if summary.spilled_bytes <= max_spill_gib * GIB:
         return []
-    tables = sorted(
-        (table for table in summary.tables if table.spilled_bytes),
-        key=lambda table: table.spilled_bytes,
-        reverse=True,
-    )
-    named = ", ".join(f"{table.name} {gib(table.spilled_bytes)}" for table in tables[:NAMED_TABLES])
-    rest = tables[NAMED_TABLES:]
+    tables = summary.spilled_tables()
+    named = ", ".join(f"{table.name} {gib(table.spilled_bytes)}" for table in tables[:NAMED])
+    rest = tables[NAMED:]
     if rest:
         named += f" and {len(rest)} more {gib(sum(table.spilled_bytes for table in rest))}"
-    of = "1 table lives" if len(tables) == 1 else f"{len(tables)} tables live"
+    live = "lives" if len(tables) == 1 else "live"
     return [
-        f"{gib(summary.spilled_bytes)} GiB of {of} in host memory: {named}: more than "
-        f"limits.max_spill_gib {max_spill_gib:g}"
+        f"{gib(summary.spilled_bytes)} GiB of {counted(len(tables), 'table')} {live} in host "
+        f"memory: {named}: more than limits.max_spill_gib {max_spill_gib:g}"
     ]
 
 

@@ -16,8 +16,8 @@ from torchrec.distributed.planner.types import (
 
 from dropdrift.sharding.config import AUTO, ShardingConfig
 from dropdrift.sharding.hardware import Hardware, hardware_names, load_hardware
+from dropdrift.sharding.wording import GIB
 
-GIB = 1 << 30
 # TorchRec counts in bytes per millisecond.
 BYTES_PER_MS = 1e9 / 1e3
 # With less of a preset's memory, a GPU is a slice of one.

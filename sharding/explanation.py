@@ -11,7 +11,7 @@ from typing import Literal
 from torchrec.distributed.planner.types import ShardingOption
 
 from dropdrift.data.typed_mapping import suggestion
-from dropdrift.sharding.checks import digits, gib, too_full
+from dropdrift.sharding.checks import too_full
 from dropdrift.sharding.config import (
     COMPUTE_KERNELS,
     CUT_BY_COLUMNS,
@@ -35,6 +35,7 @@ from dropdrift.sharding.summary import (
     shard_summary,
     summarise,
 )
+from dropdrift.sharding.wording import digits, gib
 
 # Plans whose times differ by less count as equally fast.
 SAME_TIME = 1e-3

@@ -31,6 +31,7 @@ from dropdrift.sharding.cluster import Cluster, to_topology
 from dropdrift.sharding.config import COMPUTE_KERNELS, SHARDING_TYPES, ShardingConfig
 from dropdrift.sharding.constraints import planning_sharders, table_constraints
 from dropdrift.sharding.shard import is_table
+from dropdrift.sharding.wording import GIB
 
 # Bytes kept for each byte of a dense parameter: itself, its gradient, Adam's two moments, and the
 # buckets and copies of DistributedDataParallel (TorchRec's own figure).
@@ -132,7 +133,7 @@ class NoPlanError(ValueError):
         self.request, self.reserved, self.reason = request, reserved, reason
         cluster = request.cluster
         super().__init__(
-            f"no sharding plan fits {cluster.memory_bytes / 2**30:.4g} GiB a rank on "
+            f"no sharding plan fits {cluster.memory_bytes / GIB:.4g} GiB a rank on "
             f"{cluster.world_size} ranks of {cluster.hardware.name}: {reason}"
         )
 

@@ -232,6 +232,11 @@ class PlanSummary:
         """The first that has most in its device's memory."""
         return max(self.ranks, key=lambda rank: rank.device_bytes)
 
+    def spilled_tables(self) -> list[TableSummary]:
+        """Tables in the host memory of GPU machines, largest first."""
+        spilled = [table for table in self.tables if table.spilled_bytes]
+        return sorted(spilled, key=lambda table: (-table.spilled_bytes, table.name))
+
     def slowest_rank(self) -> RankSummary:
         """The first that takes longest."""
         return max(self.ranks, key=lambda rank: rank.cost.total)

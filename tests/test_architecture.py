@@ -77,13 +77,17 @@ WITHOUT_TORCH = (
     "launchers/plan/show.py",
     "launchers/plan/sweep.py",
     "sharding/checks.py",
-    "sharding/hardware.py",
     "sharding/plan_context.py",
     "sharding/summary.py",
+    "sharding/wording.py",
+    "training/plans/changes.py",
     "training/plans/described_tables.py",
     "training/plans/fix.py",
     "training/plans/grids.py",
+    "training/plans/sweep.py",
+    "training/plans/sweep_grids.py",
     "training/plans/terminal.py",
+    "training/plans/trial.py",
 )
 
 FILE_LINES = 400

@@ -14,13 +14,11 @@ from dropdrift.sharding.plan_context import context_of, differences
 from dropdrift.sharding.planning import NoPlanError, PlanRequest, make_plan
 from dropdrift.sharding.saved_placement import to_sharding_plan
 from dropdrift.sharding.saved_plan import document, read_plan
+from dropdrift.sharding.wording import NAMED
 from dropdrift.training.config import RecipeConfig
 from dropdrift.training.distributed import Ranks, on_first_rank
 from dropdrift.training.plans.request import plan_request
 from dropdrift.training.provenance import provenance
-
-# Differences that a line names before it counts the rest.
-NAMED_DIFFERENCES = 8
 
 
 @dataclass(frozen=True)
@@ -89,10 +87,10 @@ def _read(path: Path, request: PlanRequest) -> Placement:
     plan = read_plan(path)
     found = differences(plan.context, context_of(request))
     if found:
-        listed = "; ".join(found[:NAMED_DIFFERENCES])
-        more = len(found) - NAMED_DIFFERENCES
+        named = "; ".join(found[:NAMED])
+        more = len(found) - NAMED
         raise ValueError(
-            f"plan {path} was made for something else: {listed}"
+            f"plan {path} was made for something else: {named}"
             f"{f'; and {more} more differences' if more > 0 else ''}: make one for this run with "
             "'dropdrift plan save'"
         )

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from dropdrift.launchers.options import parse_config
 from dropdrift.launchers.plan.output import check_outputs, write_json
+from dropdrift.sharding.wording import listed
 from dropdrift.training.comparison import Grid
 from dropdrift.training.plans.grids import (
     RANKS_SHOWN,
@@ -113,7 +114,7 @@ def _headlines(difference: PlanDifference) -> Iterator[str]:
         ("Resized", difference.resized),
     ):
         if tables:
-            yield f"{name}: {_some(tables)}"
+            yield f"{name}: {listed(tables, LINES_SHOWN)}"
     yield (
         f"Step: {milliseconds(before.step_ms)} ms before, {milliseconds(after.step_ms)} after; "
         f"the slowest rank has {before.time_skew:.2f} times the mean before, "
@@ -215,10 +216,3 @@ def _rank_row(group: Sequence[RankDifference], spilled: bool) -> Iterator[str]:
 
 def _arrow(before: str, after: str) -> str:
     return before if before == after else f"{before} → {after}"
-
-
-def _some(tables: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    listed = ", ".join(tables[:LINES_SHOWN])
-    more = len(tables) - LINES_SHOWN
-    return f"{listed} and {more} more" if more > 0 else listed

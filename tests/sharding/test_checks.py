@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from dropdrift.sharding.checks import broken_limits, digits
+from dropdrift.sharding.checks import broken_limits
 from dropdrift.sharding.config import PlanLimits
 from dropdrift.sharding.summary import (
     ClusterSummary,
@@ -168,24 +168,3 @@ def test_a_single_rank_is_never_skewed() -> None:
 def test_nothing_at_all_is_no_problem() -> None:
     plan = replace(_even(0, 0), tables=())
     assert broken_limits(plan, LIMITS) == []
-
-
-@pytest.mark.parametrize(
-    ("number", "shown"),
-    [
-        (0, "0"),
-        (0.0004, "0"),
-        (0.0123, "0.012"),
-        (0.12, "0.12"),
-        (0.0996, "0.10"),
-        (1.236, "1.24"),
-        (9.994, "9.99"),
-        (9.996, "10.0"),
-        (24.31, "24.3"),
-        (99.96, "100"),
-        (1234.5, "1,234"),
-        (-3.5, "-3.50"),
-    ],
-)
-def test_three_digits(number: float, shown: str) -> None:
-    assert digits(number) == shown

@@ -12,7 +12,6 @@ from torchrec.modules.embedding_modules import EmbeddingBagCollection
 from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
 from dropdrift.data.schema import Encoding, Field, Schema, Table
-from dropdrift.sharding.checks import digits
 from dropdrift.sharding.cluster import make_cluster
 from dropdrift.sharding.config import ShardingConfig
 from dropdrift.sharding.explanation import Explanation, OptionSummary, compared, explain, table_rule
@@ -20,6 +19,7 @@ from dropdrift.sharding.hardware import load_hardware
 from dropdrift.sharding.planning import NoPlanError, PlanRequest, make_plan, with_config
 from dropdrift.sharding.shard import fuse_sparse_optimizer
 from dropdrift.sharding.summary import summarise
+from dropdrift.sharding.wording import digits
 
 ROWS = {"large": 20_000_000, "middle": 2_000_000, "small": 1_000}
 IDS = 2.0

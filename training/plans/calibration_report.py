@@ -13,9 +13,9 @@ from rich.text import Text
 
 from dropdrift.sharding.calibration.calibrate import Calibration
 from dropdrift.sharding.calibration.comparison import Compared, LookupRow
-from dropdrift.sharding.checks import digits
 from dropdrift.sharding.cluster import Cluster
 from dropdrift.sharding.hardware import FIGURES
+from dropdrift.sharding.wording import counted, digits
 from dropdrift.training.comparison import Grid
 from dropdrift.training.plans.grids import milliseconds, size
 from dropdrift.training.plans.terminal import plan_console, print_fitted, printable
@@ -118,8 +118,8 @@ def headline(report: CalibrationReport) -> tuple[tuple[str, str], ...]:
     return (
         (
             "Measured",
-            f"{report.machine}; {_counted(cluster.world_size, 'rank')} on "
-            f"{_counted(cluster.nodes, 'node')}",
+            f"{report.machine}; {counted(cluster.world_size, 'rank')} on "
+            f"{counted(cluster.nodes, 'node')}",
         ),
         (
             "Rows",
@@ -243,10 +243,6 @@ def _tables_text(report: CalibrationReport) -> str:
 
 def _figure_text(figure: float) -> str:
     return f"{figure:,}" if isinstance(figure, int) else digits(figure)
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'s' if count > 1 else ''}"
 
 
 def _cells(times: Compared) -> tuple[str, str, str, str]:

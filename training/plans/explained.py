@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dropdrift.sharding.checks import gib
 from dropdrift.sharding.explanation import Explanation, OptionSummary
+from dropdrift.sharding.wording import gib, listed
 from dropdrift.training.comparison import Grid
 from dropdrift.training.plans.grids import (
     MEMORY_NOTE,
@@ -70,12 +70,9 @@ def _about(explanation: Explanation) -> Iterator[str]:
         f"{table.rows:,} rows of {table.width} in {precision(table)}, {size(table.stored_bytes)} "
         f"with the state of {explanation.optimizer}"
     )
-    fields = ", ".join(table.fields[:FIELDS_NAMED])
-    rest = len(table.fields) - FIELDS_NAMED
-    more = f" and {rest} more" if rest > 0 else ""
     yield (
-        f"looked up by {fields}{more}: {table.ids_per_row:.3g} ids in each of the "
-        f"{explanation.rows_per_rank:,} rows of a rank"
+        f"looked up by {listed(table.fields, FIELDS_NAMED)}: {table.ids_per_row:.3g} ids in each "
+        f"of the {explanation.rows_per_rank:,} rows of a rank"
     )
     yield (
         f"{table.sharding_type}/{table.kernel} on ranks {rank_ranges(table.ranks)} of "

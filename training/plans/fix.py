@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from dropdrift.sharding.checks import GIB, digits, gib
+from dropdrift.sharding.wording import GIB, digits, gib, listed
 
 # Columns of a line; options, which are there to be copied, may be longer.
 LINE = 118
-# Tables that are named before the rest is counted.
-NAMED = 8
 
 Kind = Literal["placement", "training", "hardware", "host memory"]
 
@@ -90,12 +88,10 @@ def _notes(fix: Fix, fastest_ms: float | None) -> list[str]:
     # The table at fault and the limit are for the plan itself, should it be chosen.
     notes = [f"but {problem.partition(':')[0]}" for problem in fix.problems]
     if fix.spilled:
-        named = ", ".join(f"{table} {gib(amount)}" for table, amount in fix.spilled[:NAMED])
-        rest = len(fix.spilled) - NAMED
-        more = f" and {rest} more" if rest > 0 else ""
+        named = listed([f"{table} {gib(amount)}" for table, amount in fix.spilled])
         slower = f"; {digits(fix.step_ms / fastest_ms)} times the fastest" if fastest_ms else ""
         notes.append(
-            f"{gib(fix.spilled_bytes)} GiB in host memory ({named}{more}), which "
+            f"{gib(fix.spilled_bytes)} GiB in host memory ({named}), which "
             f"--limits.max-spill-gib {math.ceil(fix.spilled_bytes / GIB)} allows{slower}"
         )
     return notes

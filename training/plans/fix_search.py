@@ -123,10 +123,6 @@ class FixSearch:
         return self._known[text]
 
     def _told(self, kind: Kind, about: str, options: Options, summary: PlanSummary) -> Fix:
-        spilled = sorted(
-            ((t.name, t.spilled_bytes) for t in summary.tables if t.spilled_bytes),
-            key=lambda table: (-table[1], table[0]),
-        )
         # A spill is told with its tables, whether or not the limit allows it.
         limits = PlanLimits(self._limits.max_skew, summary.spilled_bytes)
         return Fix(
@@ -137,7 +133,7 @@ class FixSearch:
             ranks=summary.cluster.world_size,
             hardware=summary.cluster.hardware,
             fullest_bytes=summary.fullest_bytes,
-            spilled=tuple(spilled),
+            spilled=tuple((t.name, t.spilled_bytes) for t in summary.spilled_tables()),
             problems=tuple(broken_limits(summary, limits)),
         )
 

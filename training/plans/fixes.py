@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 
 from dropdrift.data.schema import Schema
-from dropdrift.sharding.checks import GIB
 from dropdrift.sharding.cluster import Cluster
 from dropdrift.sharding.config import PlanLimits
 from dropdrift.sharding.explanation import Advance, silent
 from dropdrift.sharding.planning import NoPlanError
 from dropdrift.sharding.summary import PlanSummary
+from dropdrift.sharding.wording import GIB
 from dropdrift.training.plans.config import PlanConfig
 from dropdrift.training.plans.fix import Fix, bullet, fix_lines, wrapped
 from dropdrift.training.plans.fix_search import FASTER, MOST_NODES, FixSearch, find_fixes

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from dropdrift.sharding.checks import digits
 from dropdrift.sharding.summary import Cost, PlanSummary, RankSummary, TableSummary
+from dropdrift.sharding.wording import counted, digits
 from dropdrift.training.comparison import Grid
 
 TABLES_SHOWN = 40
@@ -61,10 +61,10 @@ def rank_ranges(ranks: Sequence[int]) -> str:
 def cluster_text(summary: PlanSummary) -> str:
     """The cluster in words."""
     cluster = summary.cluster
-    nodes = "1 node" if cluster.nodes == 1 else f"{cluster.nodes} nodes"
+    nodes = counted(cluster.nodes, "node")
     if cluster.device == "cpu":
-        return f"{nodes} of {_ranks_text(cluster.ranks_per_node)}, hardware {cluster.hardware}"
-    total = "" if cluster.nodes == 1 else f": {_ranks_text(cluster.world_size)}"
+        return f"{nodes} of {counted(cluster.ranks_per_node, 'rank')}, hardware {cluster.hardware}"
+    total = "" if cluster.nodes == 1 else f": {counted(cluster.world_size, 'rank')}"
     return f"{nodes} of {cluster.ranks_per_node} {cluster.hardware}{total}"
 
 
@@ -238,10 +238,6 @@ def rounded(number: float) -> str:
     return f"{round(number, min(places, 0)):,.0f}" if number >= 100 else digits(number)
 
 
-def _ranks_text(count: int) -> str:
-    return "1 rank" if count == 1 else f"{count:,} ranks"
-
-
 def _parts(cost: Cost, prefetch: bool) -> list[float]:
     communication = cost.forward_communication + cost.backward_communication
     between = [cost.prefetch] if prefetch else []
@@ -263,10 +259,10 @@ def _memory_text(summary: PlanSummary) -> str:
 
 
 def _spilled_text(summary: PlanSummary) -> str:
-    tables = sum(table.spilled_bytes > 0 for table in summary.tables)
+    tables = len(summary.spilled_tables())
     most = max(rank.spilled_bytes for rank in summary.ranks)
     return (
-        f"{size(summary.spilled_bytes)} of {tables} table{'s' if tables > 1 else ''}, at most "
+        f"{size(summary.spilled_bytes)} of {counted(tables, 'table')}, at most "
         f"{size(most)} of a rank's {size(summary.cluster.host_bytes)}"
     )
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from torchrec.distributed.planner.types import ShardingOption
 
-from dropdrift.sharding.checks import gib
 from dropdrift.sharding.planning import (
     NoPlanError,
     PlanRequest,
@@ -17,11 +16,10 @@ from dropdrift.sharding.planning import (
 )
 from dropdrift.sharding.shard import is_table
 from dropdrift.sharding.summary import STATE_BYTES, shard_summary, state_numbers
+from dropdrift.sharding.wording import NAMED, gib, listed
 
 # More than any rank has, so that a plan is found and says what it reserves.
 PLENTY = 1 << 50
-# Tables that are named before the rest is counted.
-NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -131,12 +129,8 @@ class Shortage:
         )
         if short <= 0:
             return [] if self.too_large else [f"{needed}, but TorchRec finds no layout of them"]
-        largest = ", ".join(f"{t.table} {gib(t.total_bytes)}" for t in self.tables[:NAMED])
-        rest = len(self.tables) - NAMED
-        return [
-            f"{needed}: {gib(short)} short",
-            f"the largest: {largest}" + (f" and {rest} more" if rest > 0 else ""),
-        ]
+        largest = listed([f"{table.table} {gib(table.total_bytes)}" for table in self.tables])
+        return [f"{needed}: {gib(short)} short", f"the largest: {largest}"]
 
     def _one_by_one(self) -> list[str]:
         lines = [

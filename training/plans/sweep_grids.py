@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from dropdrift.sharding.checks import gib
 from dropdrift.sharding.config import PlanLimits
+from dropdrift.sharding.wording import gib
 from dropdrift.training.comparison import Grid
 from dropdrift.training.plans.grids import milliseconds, rounded, share, size
 from dropdrift.training.plans.smallest import Smallest

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from dropdrift.launchers.plan.target import Target, read_target
-from dropdrift.sharding.checks import broken_limits, digits
+from dropdrift.sharding.checks import broken_limits
 from dropdrift.sharding.config import PlanLimits
 from dropdrift.sharding.planning import NoPlanError, make_plan
 from dropdrift.sharding.summary import PlanSummary, summarise
+from dropdrift.sharding.wording import digits
 from dropdrift.training.plans.config import ShowConfig
 from dropdrift.training.plans.fix import Fix, fix_lines
 from dropdrift.training.plans.fix_search import first_fix
