@@ -124,7 +124,7 @@ class FixSearch:
 
     def _told(self, kind: Kind, about: str, options: Options, summary: PlanSummary) -> Fix:
         # A spill is told with its tables, whether or not the limit allows it.
-        limits = PlanLimits(self._limits.max_skew, summary.spilled_bytes)
+        limits = PlanLimits(self._limits.max_skew, math.inf)
         return Fix(
             about=about,
             options=as_text(options),
