@@ -23,6 +23,6 @@ setup(
             "experiments/*.yaml",
             "plan/configurations/*.yaml",
         ],
-        "dropdrift.sharding": ["*.yaml", "*.json"],
+        "dropdrift.sharding": ["*.yaml", "saved/*.json"],
     },
 )

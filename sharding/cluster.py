@@ -22,6 +22,8 @@ from dropdrift.sharding.wording import GIB
 BYTES_PER_MS = 1e9 / 1e3
 # With less of a preset's memory, a GPU is a slice of one.
 WHOLE_GPU = 0.9
+# TorchRec makes a shard of a table for each rank: with a thousand, a plan takes a minute.
+MAX_RANKS = 16_384
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,17 @@ def make_cluster(
     """The cluster with the caps that ``config`` sets, or the hardware's own.
 
     Raises:
-        ValueError: nodes or ranks are not positive, or a cap is set that the device does not have.
+        ValueError: nodes or ranks are not positive or too many, or a cap is set that the device
+            does not have.
     """
     for name, value in (("nodes", nodes), ("ranks per node", ranks_per_node)):
         if value < 1:
             raise ValueError(f"{name} is {value}, must be positive")
+    if nodes * ranks_per_node > MAX_RANKS:
+        raise ValueError(
+            f"{nodes:,} nodes of {ranks_per_node:,} ranks are more than the {MAX_RANKS:,} ranks "
+            "that can be planned for"
+        )
     if hardware.device == "cpu" and config.hbm_gib:
         raise ValueError(
             f"sharding.hbm_gib is {config.hbm_gib:g}, but hardware {hardware.name} has no GPU: set "

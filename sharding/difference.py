@@ -12,9 +12,9 @@ from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dropdrift.sharding.plan_context import Context, PlannedTable, differences
-from dropdrift.sharding.saved_placement import PlacedShard, PlacedTable
-from dropdrift.sharding.saved_plan import SavedPlan
+from dropdrift.sharding.saved.context import Context, PlannedTable, differences
+from dropdrift.sharding.saved.document import SavedPlan
+from dropdrift.sharding.saved.placement import PlacedShard, PlacedTable
 from dropdrift.sharding.summary import STATE_BYTES, RankSummary, state_numbers
 
 

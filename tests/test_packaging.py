@@ -57,7 +57,7 @@ def packaged_files() -> set[str]:
         "dropdrift/__main__.py",
         "dropdrift/py.typed",
         "dropdrift/sharding/hardware.yaml",
-        "dropdrift/sharding/plan.schema.json",
+        "dropdrift/sharding/saved/plan.schema.json",
     }
 
 

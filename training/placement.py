@@ -10,10 +10,10 @@ from torchrec.distributed.types import ShardingPlan
 
 from dropdrift.data.schema import Schema
 from dropdrift.sharding.cluster import Cluster, hardware_of, make_cluster
-from dropdrift.sharding.plan_context import context_of, differences
 from dropdrift.sharding.planning import NoPlanError, PlanRequest, make_plan
-from dropdrift.sharding.saved_placement import to_sharding_plan
-from dropdrift.sharding.saved_plan import document, read_plan
+from dropdrift.sharding.saved.context import context_of, differences
+from dropdrift.sharding.saved.document import document, read_plan
+from dropdrift.sharding.saved.placement import to_sharding_plan
 from dropdrift.sharding.wording import NAMED
 from dropdrift.training.config import RecipeConfig
 from dropdrift.training.distributed import Ranks, on_first_rank

@@ -15,7 +15,7 @@ from dropdrift.training.plans.config import CalibrateConfig
 
 if TYPE_CHECKING:
     from dropdrift.training.distributed import Ranks
-    from dropdrift.training.plans.calibration_report import CalibrationReport
+    from dropdrift.training.plans.calibration.report import CalibrationReport
 
 
 def run(arguments: list[str]) -> int:
@@ -48,7 +48,7 @@ def _measure(
     from dropdrift.sharding.calibration.calibrate import calibrate, number_of_steps
     from dropdrift.sharding.calibration.tables import chosen_tables, tables_of
     from dropdrift.sharding.cluster import make_cluster
-    from dropdrift.training.plans.calibration_report import CalibrationReport
+    from dropdrift.training.plans.calibration.report import CalibrationReport
     from dropdrift.training.plans.request import plan_request, rows_of_lookup
 
     config = target.config
@@ -100,9 +100,9 @@ def _machine(ranks: Ranks, host: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _show(report: CalibrationReport, config: CalibrateConfig, origin: Mapping[str, Any]) -> None:
-    from dropdrift.training.plans.calibration_plots import calibration_page
-    from dropdrift.training.plans.calibration_report import document, print_calibration
-    from dropdrift.training.plans.terminal import printable
+    from dropdrift.training.plans.calibration.plots import calibration_page
+    from dropdrift.training.plans.calibration.report import document, print_calibration
+    from dropdrift.training.plans.views.terminal import printable
     from dropdrift.training.provenance import whole_file, write_whole
 
     with whole_file(config.out) as partial:

@@ -15,7 +15,7 @@ from dropdrift.launchers.options import parse_config
 from dropdrift.launchers.plan.output import check_outputs, write_json
 from dropdrift.sharding.wording import listed
 from dropdrift.training.comparison import Grid
-from dropdrift.training.plans.grids import (
+from dropdrift.training.plans.views.grids import (
     RANKS_SHOWN,
     TABLES_SHOWN,
     milliseconds,
@@ -23,7 +23,7 @@ from dropdrift.training.plans.grids import (
     share,
     size,
 )
-from dropdrift.training.plans.terminal import plan_console, print_fitted, printable
+from dropdrift.training.plans.views.terminal import plan_console, print_fitted, printable
 
 if TYPE_CHECKING:
     from dropdrift.sharding.difference import (
@@ -75,7 +75,7 @@ def run(arguments: list[str]) -> int:
         )
     check_outputs(config.json)
     from dropdrift.sharding.difference import compare
-    from dropdrift.sharding.saved_plan import read_plan
+    from dropdrift.sharding.saved.document import read_plan
 
     difference = compare(*map(read_plan, files))
     names = {"before": str(files[0]), "after": str(files[1])}

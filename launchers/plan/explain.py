@@ -37,7 +37,7 @@ def run(arguments: list[str]) -> int:
         raise ValueError(f"{PROG} {target.name} needs the name of a TABLE behind {target.name}")
     check_outputs(target.config.json)
     explanation = _explain(target, table)
-    from dropdrift.training.plans.explained import document, print_explanation
+    from dropdrift.training.plans.views.explained import document, print_explanation
     from dropdrift.training.provenance import provenance
 
     if not write_json(document(explanation, provenance(target.config)), target.config.json):

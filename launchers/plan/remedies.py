@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from dropdrift.sharding.planning import NoPlanError, Planned
     from dropdrift.sharding.summary import PlanSummary
-    from dropdrift.training.plans.fix import Fix
+    from dropdrift.training.plans.fixes.fix import Fix
 
 
 def plan_or_diagnose(target: Target[PlanConfig], limits: PlanLimits) -> Planned:
@@ -38,7 +38,7 @@ def plan_or_diagnose(target: Target[PlanConfig], limits: PlanLimits) -> Planned:
 
 def diagnosed(target: Target[PlanConfig], error: NoPlanError, limits: PlanLimits) -> ValueError:
     """What to raise instead of ``error``; what is short and what would do is told on stderr."""
-    from dropdrift.training.plans.fixes import diagnose
+    from dropdrift.training.plans.fixes.diagnosis import diagnose
 
     with advancing() as advance:
         diagnosis = diagnose(target.config, target.schema, target.items, error, advance, limits)
@@ -51,7 +51,7 @@ def fixes_of_skew(
     target: Target[PlanConfig], summary: PlanSummary, limits: PlanLimits
 ) -> list[Fix]:
     """What would make a skewed plan keep its limits; nothing where nothing was found."""
-    from dropdrift.training.plans.fixes import skew_fixes
+    from dropdrift.training.plans.fixes.diagnosis import skew_fixes
 
     with advancing() as advance:
         return skew_fixes(target.config, target.schema, target.items, summary, limits, advance)

@@ -21,9 +21,9 @@ def run(arguments: list[str]) -> int:
         description="Plan a model for a cluster and write the plan, for dropdrift train --plan.",
     )
     from dropdrift.sharding.checks import broken_limits
-    from dropdrift.sharding.saved_plan import document
+    from dropdrift.sharding.saved.document import document
     from dropdrift.sharding.summary import summarise
-    from dropdrift.training.plans.grids import cluster_text
+    from dropdrift.training.plans.views.grids import cluster_text
     from dropdrift.training.provenance import check_writable, provenance, write_result
 
     config = target.config

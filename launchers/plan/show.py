@@ -31,11 +31,11 @@ def run(arguments: list[str]) -> int:
 def _show(target: Target[ShowConfig]) -> list[str]:
     """Show the plan everywhere that was asked for; what is wrong with it."""
     from dropdrift.launchers.plan.remedies import fixes_of_skew, plan_or_diagnose
-    from dropdrift.sharding.saved_plan import document
+    from dropdrift.sharding.saved.document import document
     from dropdrift.sharding.summary import summarise
-    from dropdrift.training.plans.fix import about_fix, fix_lines
-    from dropdrift.training.plans.page import plan_page
-    from dropdrift.training.plans.terminal import print_plan
+    from dropdrift.training.plans.fixes.fix import about_fix, fix_lines
+    from dropdrift.training.plans.views.page import plan_page
+    from dropdrift.training.plans.views.terminal import print_plan
     from dropdrift.training.provenance import provenance, write_whole
 
     config = target.config

@@ -16,7 +16,7 @@ from dropdrift.launchers.plan.target import read_target
 from dropdrift.training.plans.config import SweepConfig
 
 if TYPE_CHECKING:
-    from dropdrift.training.plans.sweep import Sweep
+    from dropdrift.training.plans.sweeps.sweep import Sweep
 
 
 def run(arguments: list[str]) -> int:
@@ -32,7 +32,7 @@ def run(arguments: list[str]) -> int:
         description="Plan a model for many clusters and batches: the smallest cluster that fits, "
         "and those that are worth their GPUs.",
     )
-    from dropdrift.training.plans.sweep import run_sweep, sweep_document
+    from dropdrift.training.plans.sweeps.sweep import run_sweep, sweep_document
     from dropdrift.training.provenance import provenance
 
     config = target.config
@@ -55,8 +55,8 @@ def print_sweep(
     name: str, sweep: Sweep, config: SweepConfig, console: Console | None = None
 ) -> None:
     """Print the smallest clusters, all points, and how to read them."""
-    from dropdrift.training.plans.sweep_grids import OPTIONAL, notes, point_grids, smallest_grid
-    from dropdrift.training.plans.terminal import plan_console, print_fitted, printable
+    from dropdrift.training.plans.sweeps.grids import OPTIONAL, notes, point_grids, smallest_grid
+    from dropdrift.training.plans.views.terminal import plan_console, print_fitted, printable
 
     console = console or plan_console()
     console.print(Text(f"Sweep of {printable(name)}", style="bold"))
@@ -68,11 +68,11 @@ def print_sweep(
 
 def _write_pictures(name: str, sweep: Sweep, config: SweepConfig, origin: dict[str, Any]) -> None:
     if config.html is not None:
-        from dropdrift.training.plans.sweep_page import write_page
+        from dropdrift.training.plans.sweeps.page import write_page
 
         write_page(name, sweep, config.limits, origin, config.html)
     if config.plot is not None:
-        from dropdrift.training.plans.sweep_plots import write_plot
+        from dropdrift.training.plans.sweeps.plots import write_plot
 
         write_plot(sweep, config.plot)
 

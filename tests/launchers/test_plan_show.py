@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dropdrift.launchers.main import main
-from dropdrift.sharding.saved_plan import read_plan
+from dropdrift.sharding.saved.document import read_plan
 
 
 def dropdrift(*arguments: str) -> int:

@@ -23,7 +23,7 @@ from dropdrift.sharding.config import ShardingConfig
 from dropdrift.sharding.difference import compare
 from dropdrift.sharding.hardware import load_hardware
 from dropdrift.sharding.planning import PlanRequest, make_plan
-from dropdrift.sharding.saved_plan import SavedPlan, document, read_plan
+from dropdrift.sharding.saved.document import SavedPlan, document, read_plan
 from dropdrift.sharding.shard import fuse_sparse_optimizer
 
 OPTIMIZERS = {

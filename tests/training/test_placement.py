@@ -23,7 +23,7 @@ from dropdrift.models.config import DCNv2Config, ModelConfig
 from dropdrift.models.matching.config import ItemConfig, SASRecConfig
 from dropdrift.sharding.config import ShardingConfig
 from dropdrift.sharding.planning import Planned, make_plan
-from dropdrift.sharding.saved_plan import document, read_plan
+from dropdrift.sharding.saved.document import document, read_plan
 from dropdrift.sharding.summary import summarise
 from dropdrift.training.checkpoint import checkpoint_path
 from dropdrift.training.config import LoopConfig, OptimizerConfig, TrainConfig

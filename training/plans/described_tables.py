@@ -16,6 +16,7 @@ tables:
 from __future__ import annotations
 
 import math
+import reprlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,9 @@ from dropdrift.data.schema import (
     Table,
 )
 from dropdrift.data.typed_mapping import build
+
+# Of tables that one entry describes: TorchRec takes a minute for 500.
+MAX_COUNT = 10_000
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ class DescribedTable:
     def __post_init__(self) -> None:
         if self.count < 1:
             raise self._error(f"count is {self.count}, must be positive")
+        if self.count > MAX_COUNT:
+            raise self._error(f"count is {self.count:,}, must be at most {MAX_COUNT:,}")
         if self.fields and self.ids != 1:
             raise self._error(
                 f"ids is {self.ids:g} and fields says the ids of each field: leave ids out"

@@ -1,0 +1,152 @@
+"""A plan as a JSON document: what it is for, where each table goes, what it comes to.
+
+One format for ``plan show --json``, ``plan save`` and the plan in every checkpoint;
+``plan.schema.json`` beside this file describes it. A run may use a plan whose context is its own.
+The options that the planner was given are told, but do not count: a run that is given a plan does
+not plan.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+
+from dropdrift.data.typed_mapping import build
+from dropdrift.sharding.saved.context import Context, context_of
+from dropdrift.sharding.saved.placement import PlacedShard, PlacedTable, check_placement
+from dropdrift.sharding.summary import PlanSummary, TableSummary, summarise
+
+if TYPE_CHECKING:
+    from dropdrift.sharding.planning import Planned
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SavedPlan:
+    """The document.
+
+    Attributes:
+        format: version of the format.
+        digest: of the context.
+        context: what a run must have in common with the plan.
+        sharding: options that the planner was given, as ``ShardingConfig`` calls them.
+        placement: of each table, in the context's order.
+        summary: what the plan comes to; in JSON its properties are told too.
+        provenance: where the plan is from.
+    """
+
+    format: int
+    digest: str
+    context: Context
+    sharding: dict[str, Any]
+    placement: tuple[PlacedTable, ...]
+    summary: PlanSummary
+    provenance: dict[str, Any]
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether the placement was edited, so that the summary is that of another one."""
+        return self.placement != _placement(self.summary.tables)
+
+    def document(self) -> dict[str, Any]:
+        """The plan as JSON can hold it."""
+        return asdict(self) | {"summary": _with_properties(self.summary)}
+
+
+def document(planned: Planned, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of a plan that has just been made, as JSON can hold it.
+
+    Args:
+        planned: the plan.
+        provenance: where it is from, as JSON can hold it.
+    """
+    context, summary = context_of(planned.request), summarise(planned)
+    return SavedPlan(
+        format=FORMAT,
+        digest=context.digest,
+        context=context,
+        sharding=asdict(planned.request.config),
+        placement=_placement(summary.tables),
+        summary=summary,
+        provenance=dict(provenance),
+    ).document()
+
+
+def read_plan(path: Path) -> SavedPlan:
+    """The plan that ``path`` holds.
+
+    Raises:
+        ValueError: the file is not there, is no plan or one of another format, its context was
+            edited, or its placement to what TorchRec cannot shard by; the line names the file.
+    """
+    raw = _read_json(path)
+    if not isinstance(raw, dict) or "format" not in raw:
+        raise ValueError(f"{path} holds no plan: it has no key 'format'")
+    if raw["format"] != FORMAT:
+        raise ValueError(
+            f"{path} has the format {raw['format']!r}, this version of dropdrift reads {FORMAT}: "
+            "make the plan anew with 'dropdrift plan save'"
+        )
+    try:
+        plan = build(SavedPlan, _without_properties(SavedPlan, raw), "plan")
+        if plan.digest != plan.context.digest:
+            raise ValueError(
+                "context was edited, its SHA-256 is not the digest: make the plan anew with "
+                "'dropdrift plan save', or edit nothing but the placement"
+            )
+        check_placement(plan.placement, plan.context)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return plan
+
+
+def _placement(tables: tuple[TableSummary, ...]) -> tuple[PlacedTable, ...]:
+    return tuple(
+        PlacedTable(
+            table=table.name,
+            sharding_type=table.sharding_type,
+            kernel=table.kernel,
+            shards=tuple(
+                PlacedShard(s.rank, s.row, s.rows, s.column, s.columns) for s in table.shards
+            ),
+        )
+        for table in tables
+    )
+
+
+def _with_properties(value: Any) -> Any:
+    """Dataclasses as dictionaries of their attributes and properties, tuples as lists."""
+    if is_dataclass(value):
+        names = [field.name for field in fields(value)]
+        names += [name for name, item in vars(type(value)).items() if isinstance(item, property)]
+        return {name: _with_properties(getattr(value, name)) for name in names}
+    return [_with_properties(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _without_properties(kind: Any, raw: Any) -> Any:
+    """What :func:`_with_properties` made of a ``kind``, without what follows from the rest."""
+    if get_origin(kind) is tuple and isinstance(raw, list):
+        return [_without_properties(get_args(kind)[0], item) for item in raw]
+    if not (is_dataclass(kind) and isinstance(raw, dict)):
+        return raw
+    hints = get_type_hints(kind)
+    return {
+        name: _without_properties(hints.get(name), item)
+        for name, item in raw.items()
+        if not isinstance(getattr(kind, name, None), property)
+    }
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} does not exist") from error
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # ValueError: also no UTF-8
+        raise ValueError(f"{path} is not valid JSON: {error}") from error

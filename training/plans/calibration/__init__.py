@@ -1,0 +1,1 @@
+"""How a machine measures up to the estimates: tables and a page."""

@@ -1,0 +1,1 @@
+"""Plans for many clusters and batches: which fit, which are worth their GPUs."""
