@@ -27,7 +27,7 @@ def build(kind: type[T], raw: Any, owner: str) -> T:
             the dataclass refuses a value.
     """
     if not isinstance(raw, Mapping):
-        raise ValueError(f"{owner} is {reprlib.repr(raw)}, must be a mapping")
+        raise ValueError(f"{owner} is {shown(raw)}, must be a mapping")
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # a dataclass type
     hints = get_type_hints(kind)
     for key in raw:
@@ -55,8 +55,10 @@ def convert(kind: Any, value: Any, name: str) -> Any:
         return None if value is None else convert(arguments[0], value, name)
     if origin is Literal:
         if value not in arguments:
-            close = suggestion(str(value), arguments)
-            raise ValueError(f"{name} is {value!r}, must be one of {', '.join(arguments)}{close}")
+            close = suggestion(value, arguments) if isinstance(value, str) else ""
+            raise ValueError(
+                f"{name} is {shown(value)}, must be one of {', '.join(arguments)}{close}"
+            )
         return value
     if origin is tuple:
         items = value if isinstance(value, list) else [value]
@@ -73,8 +75,20 @@ def convert(kind: Any, value: Any, name: str) -> Any:
     plain = origin or kind
     if type(value) is not plain or (plain is float and not math.isfinite(value)):
         hint = "; put it in quotes" if plain is str and isinstance(value, bool) else ""
-        raise ValueError(f"{name} is {value!r}, must be of type {plain.__name__}{hint}")
+        raise ValueError(f"{name} is {shown(value)}, must be of type {plain.__name__}{hint}")
     return value
+
+
+def shown(value: Any) -> str:
+    """A value for a message: text and numbers whole, of lists and mappings the beginning.
+
+    YAML's aliases make a list of a few hundred bytes as long as one likes.
+    """
+    if not isinstance(value, (list, tuple, set, Mapping)):
+        return repr(value)
+    short = reprlib.Repr()
+    short.maxlevel = 2
+    return short.repr(value)
 
 
 def suggestion(name: str, known: Iterable[str], show: Callable[[str], str] = repr) -> str:
@@ -86,5 +100,5 @@ def suggestion(name: str, known: Iterable[str], show: Callable[[str], str] = rep
 def _owner(kind: Any, value: Any, name: str) -> str:
     """``field 'price'`` for what has a name."""
     if isinstance(value, Mapping) and "name" in value:
-        return f"{kind.__name__.lower()} {value['name']!r}"
+        return f"{kind.__name__.lower()} {shown(value['name'])}"
     return name

@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from dropdrift.data.typed_mapping import suggestion
+from dropdrift.data.typed_mapping import shown, suggestion
 from dropdrift.data.yaml_file import read_yaml
 
 C = TypeVar("C")
@@ -86,12 +85,12 @@ def convert(kind: Any, value: Any, name: str) -> Any:
     if origin is tuple:
         assert arguments[1:] == (Ellipsis,), f"{name}: {kind} is no type of an option"
         if not isinstance(value, (list, tuple)):
-            raise ValueError(f"{name} is {value!r}, must be a list")
+            raise ValueError(f"{name} is {shown(value)}, must be a list")
         return tuple(convert(arguments[0], item, name) for item in value)
     if origin is Literal:
         if value not in arguments:
             allowed = ", ".join(map(str, arguments))
-            raise ValueError(f"{name} is {value!r}, must be one of {allowed}")
+            raise ValueError(f"{name} is {shown(value)}, must be one of {allowed}")
         return value
     if kind is Path:
         return Path(convert(str, value, name))
@@ -121,13 +120,12 @@ def _convert_scalar(kind: Any, value: Any, name: str) -> Any:
     # NaN and infinity would pass every "must be positive" of the configurations.
     if type(value) is kind and (kind is not float or math.isfinite(value)):
         return value
-    raise ValueError(f"{name} is {value!r}, must be {_SCALARS[kind]}")
+    raise ValueError(f"{name} is {shown(value)}, must be {_SCALARS[kind]}")
 
 
 def _flatten(config_type: type[Any], raw: Any, prefix: str) -> dict[str, Any]:
     if not isinstance(raw, dict):
-        shown = reprlib.repr(raw)
-        raise ValueError(f"{prefix.rstrip('.') or 'the file'} is {shown}, must be a mapping")
+        raise ValueError(f"{prefix.rstrip('.') or 'the file'} is {shown(raw)}, must be a mapping")
     hints = _hints(config_type)
     values: dict[str, Any] = {}
     for key, value in raw.items():

@@ -103,6 +103,8 @@ class TestMistakes:
         ("arguments", "message"),
         [
             (["mlperf-dlrm-dcnv2", "--hardware", "H300"], "unknown hardware 'H300'"),
+            (["mlperf-dlrm-dcnv2", "--hardware", ""], "unknown hardware ''"),
+            (["mlperf-dlrm-dcnv2", "--nodes", "9" * 20], "more than the 16,384 ranks"),
             (["nothing"], "unknown CONFIG 'nothing'"),
             (["mlperf-dlrm-dcnv2", "--sharding.tables", "x=row_wise"], "matches no table"),
             (["mlperf-dlrm-dcnv2", "--sharding.tables", "c00"], "must be PATTERN=TYPE"),

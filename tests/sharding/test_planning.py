@@ -227,6 +227,8 @@ def test_nodes_ranks_and_caps_that_cannot_be():
         make_cluster(ShardingConfig(), hardware, 0, 1)
     with pytest.raises(ValueError, match="ranks per node is -1, must be positive"):
         make_cluster(ShardingConfig(), hardware, 1, -1)
+    with pytest.raises(ValueError, match=r"2,049 nodes of 8 ranks are more than the 16,384 ranks"):
+        make_cluster(ShardingConfig(), hardware, 2_049, 8)
     with pytest.raises(ValueError, match=r"sharding.hbm_gib is 8, but hardware CPU has no GPU"):
         make_cluster(ShardingConfig(hbm_gib=8.0), hardware, 1, 1)
 

@@ -35,7 +35,7 @@ class PlanConfig(RecipeConfig):
     @property
     def planned_hardware(self) -> str:
         """Preset, or YAML file, of the machines."""
-        named = self.hardware or self.sharding.hardware
+        named = self.sharding.hardware if self.hardware is None else self.hardware
         return "CPU" if named == AUTO else named
 
 

@@ -16,7 +16,6 @@ tables:
 from __future__ import annotations
 
 import math
-import reprlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,7 +31,7 @@ from dropdrift.data.schema import (
     Schema,
     Table,
 )
-from dropdrift.data.typed_mapping import build
+from dropdrift.data.typed_mapping import build, shown
 
 # Of tables that one entry describes: TorchRec takes a minute for 500.
 MAX_COUNT = 10_000
@@ -185,4 +184,4 @@ def described_schema(
 
 def _owner(entry: Any, number: int) -> str:
     named = isinstance(entry, Mapping) and "name" in entry
-    return f"table {entry['name']!r}" if named else f"entry {number} of tables"
+    return f"table {shown(entry['name'])}" if named else f"entry {number} of tables"

@@ -88,6 +88,7 @@ TABLE = {"name": "c00", "rows": 100, "width": 8}
     ("change", "message"),
     [
         ({"count": 0}, "table 'c00': count is 0, must be positive"),
+        ({"count": 10_001}, "table 'c00': count is 10,001, must be at most 10,000"),
         ({"count": 2.5}, "table 'c00': count is 2.5, must be of type int"),
         ({"ids": 0}, "table 'c00': ids is 0.0, must be a positive number"),
         ({"ids": -3}, "table 'c00': ids is -3.0, must be a positive number"),
@@ -140,6 +141,16 @@ def test_a_mistake_names_the_entry_and_the_value(change: dict[str, Any], message
 def test_a_list_that_is_none_is_refused(raw: Any, message: str) -> None:
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
         read_tables(raw)
+
+
+def test_lists_of_many_aliases_are_shown_by_their_beginning() -> None:
+    many: list[Any] = ["x"] * 10
+    for _ in range(7):
+        many = [many] * 10
+    for raw in ([many], [{**TABLE, "name": many}], [{**TABLE, "group": many}]):
+        with pytest.raises(ValueError, match=r"\.\.\.") as raised:
+            read_tables(raw)
+        assert len(str(raised.value)) < 1_000
 
 
 def test_a_name_stands_once() -> None:
