@@ -31,7 +31,8 @@ SHARED_DATA = {
     "dropdrift.data.schema",
     "dropdrift.data.batch",
     "dropdrift.data.config",
-    # How any YAML file of a user is read; they know nothing of data sets.
+    # How any YAML or JSON file is read; they know nothing of data sets.
+    "dropdrift.data.json_file",
     "dropdrift.data.typed_mapping",
     "dropdrift.data.yaml_file",
 }
@@ -47,6 +48,7 @@ WITHOUT_TORCH = (
     "launchers/prepare_matching.py",
     "launchers/prepare_options.py",
     "data/counter.py",
+    "data/json_file.py",
     "data/ragged.py",
     "data/schema.py",
     "data/source.py",
@@ -163,6 +165,7 @@ def test_imports_go_one_way(room: str) -> None:
         ("models", "dropdrift.data.loading.loader", False),
         ("sharding", "dropdrift.training", False),
         ("sharding", "dropdrift.data.yaml_file.read_yaml", True),
+        ("sharding", "dropdrift.data.json_file.read_json", True),
         ("sharding", "dropdrift.data.source.Source", False),
         ("data", "dropdrift.models.config", False),
         ("launchers", "dropdrift.data.preparing.prepare", True),

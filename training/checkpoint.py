@@ -24,8 +24,8 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torchrec.distributed import DistributedModelParallel
 
+from dropdrift.data.json_file import read_json
 from dropdrift.training.optimizers import Optimizers
-from dropdrift.training.provenance import read_json
 
 MARKER = "COMMITTED"
 STATE_FILE = "state.json"

@@ -84,20 +84,6 @@ def write_result(path: Path, payload: Any) -> None:
     write_whole(path, text + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """The content of the JSON file ``path``.
-
-    Raises:
-        ValueError: it is not there or is no JSON; the line names it.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist or is no file")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # ValueError: also no UTF-8
-        raise ValueError(f"{path}: not valid JSON: {error}") from error
-
-
 def check_writable(path: Path) -> None:
     """Make sure, before the work, that its result can be written to ``path``.
 

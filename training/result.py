@@ -7,8 +7,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
+from dropdrift.data.json_file import read_json
 from dropdrift.training.metrics import CalibrationBucket, RankingMetrics
-from dropdrift.training.provenance import plain, read_json, write_result
+from dropdrift.training.provenance import plain, write_result
 
 KIND = "evaluation"
 

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from dropdrift.data.encoding.vocabulary import VOCABULARY_FOLDER, load_vocabularies
+from dropdrift.data.json_file import read_json
 from dropdrift.data.schema import SCHEMA_FILE, Schema
 from dropdrift.data.yaml_file import read_yaml
 from dropdrift.training.checkpoint import (
@@ -31,7 +32,6 @@ from dropdrift.training.config import CONFIG_FILE, TrainConfig
 from dropdrift.training.provenance import (
     plain,
     provenance,
-    read_json,
     write_result,
     write_whole,
 )

@@ -8,12 +8,12 @@ not plan.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
+from dropdrift.data.json_file import read_json
 from dropdrift.data.typed_mapping import build
 from dropdrift.sharding.saved.context import Context, context_of
 from dropdrift.sharding.saved.placement import PlacedShard, PlacedTable, check_placement
@@ -83,7 +83,7 @@ def read_plan(path: Path) -> SavedPlan:
         ValueError: the file is not there, is no plan or one of another format, its context was
             edited, or its placement to what TorchRec cannot shard by; the line names the file.
     """
-    raw = _read_json(path)
+    raw = read_json(path)
     if not isinstance(raw, dict) or "format" not in raw:
         raise ValueError(f"{path} holds no plan: it has no key 'format'")
     if raw["format"] != FORMAT:
@@ -139,14 +139,3 @@ def _without_properties(kind: Any, raw: Any) -> Any:
         for name, item in raw.items()
         if not isinstance(getattr(kind, name, None), property)
     }
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ValueError(f"{path} does not exist") from error
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # ValueError: also no UTF-8
-        raise ValueError(f"{path} is not valid JSON: {error}") from error

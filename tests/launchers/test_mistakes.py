@@ -401,7 +401,7 @@ BROKEN_CHECKPOINTS = [
     (lambda r: flip_a_byte(next(committed(r).glob("*.distcp"))), ".distcp is damaged: remove"),
     (lambda r: next(committed(r).glob("*.distcp")).unlink(), ".distcp is missing: remove"),
     (lambda r: (committed(r) / "state.json").write_text("{}"), "state.json is damaged: remove"),
-    (lambda r: (committed(r) / "COMMITTED").write_text("{"), "COMMITTED: not valid JSON"),
+    (lambda r: (committed(r) / "COMMITTED").write_text("{"), "COMMITTED is not valid JSON"),
     (lambda r: (committed(r) / "COMMITTED").write_text("[]"), "COMMITTED is damaged: remove"),
     (lambda r: (r / "config.yaml").write_text("a: ["), "config.yaml is not valid YAML"),
 ]
@@ -695,7 +695,7 @@ class TestReport:
         self, mistake: Mistake, evaluated: Path, tmp_path: Path
     ) -> None:
         assert "does not exist" in mistake("report", "--results", tmp_path / "none.json")
-        assert "does not exist or is no file" in mistake("report", "--results", tmp_path)
+        assert "cannot be read: Is a directory" in mistake("report", "--results", tmp_path)
         told = mistake("report", "--results", evaluated, evaluated)
         assert "two results are of" in told
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dropdrift.training.provenance import read_json
+from dropdrift.data.json_file import read_json
 
 MLPERF = "mlperf-dlrm-dcnv2"
 

@@ -149,12 +149,22 @@ def test_a_malformed_file_names_file_and_key(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe"])
-def test_a_file_that_is_no_result(content: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not valid JSON"),
+        (b"{", "is not valid JSON"),
+        (b"[]", ": the file holds list, must be a mapping"),
+        (b"null", ": the file holds NoneType, must be a mapping"),
+        (b"\xff\xfe", "is no text in UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_result(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "evaluation.json"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=re.escape(f"{path}: ")):
+    with pytest.raises(ValueError, match=message) as caught:
         EvaluationResult.load(path)
+    assert str(caught.value).startswith(str(path))
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from dropdrift.data.interactions.loader import SequenceLoader
+from dropdrift.data.json_file import read_json
 from dropdrift.data.loading.loader import Cursor
 from dropdrift.data.schema import Schema
 from dropdrift.models.matching.gather import gather_items
@@ -22,7 +23,7 @@ from dropdrift.training.config import TrainConfig
 from dropdrift.training.distributed import process_group
 from dropdrift.training.evaluation import restore_model
 from dropdrift.training.matching.catalogue import catalogue_vectors
-from dropdrift.training.provenance import read_json, write_result
+from dropdrift.training.provenance import write_result
 from dropdrift.training.run_folder import RunFolder
 
 # The first rows of a part tell enough.

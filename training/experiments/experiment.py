@@ -12,6 +12,7 @@ from rich.text import Text
 
 from dropdrift.data.interactions.protocol_statistics import protocol_statistics
 from dropdrift.data.interactions.sequences import Sequences
+from dropdrift.data.json_file import read_json
 from dropdrift.data.preparing.statistics import STATISTICS_FILE
 from dropdrift.data.schema import Schema
 from dropdrift.training.config import TrainConfig
@@ -28,7 +29,7 @@ from dropdrift.training.experiments.report import grids, write_reports
 from dropdrift.training.experiments.runs import Run, check_may_go_on, is_diffusing, perform
 from dropdrift.training.experiments.summary import Outcome, Summary, summarise
 from dropdrift.training.experiments.tables import TIMES, failure_lines
-from dropdrift.training.provenance import provenance, read_json
+from dropdrift.training.provenance import provenance
 from dropdrift.training.run_folder import RunFolder
 from dropdrift.training.terminal import print_grid
 

@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from dropdrift.data.json_file import read_json
 from dropdrift.data.schema import Schema
 from dropdrift.training.config import CONFIG_FILE, EvaluateConfig, TrainConfig
 from dropdrift.training.matching.config import PopularityBaseline, TransitionBaseline
-from dropdrift.training.provenance import plain, read_json
+from dropdrift.training.provenance import plain
 
 PART: Literal["test"] = "test"
 

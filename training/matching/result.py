@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dropdrift.data.config import Order, Protocol
+from dropdrift.data.json_file import read_json
 from dropdrift.data.typed_mapping import build
 from dropdrift.training.matching.metrics import MatchingMetrics
-from dropdrift.training.provenance import plain, read_json, whole_file, write_result
+from dropdrift.training.provenance import plain, whole_file, write_result
 
 KIND = "matching-evaluation"
 

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from dropdrift.data.interactions.catalogue import Catalogue
 from dropdrift.data.interactions.layout import ITEMS_FILE
 from dropdrift.data.interactions.sequences import read_columns
+from dropdrift.data.json_file import read_json
 from dropdrift.data.schema import Schema
 from dropdrift.training.checkpoint import MARKER, checkpoint_path
-from dropdrift.training.provenance import read_json, write_result
+from dropdrift.training.provenance import write_result
 from dropdrift.training.retrieval.prior import PRIOR_FILE, TransitionPrior
 from dropdrift.training.retrieval.search import ItemSearch
 from dropdrift.training.run_folder import RunFolder

@@ -358,10 +358,10 @@ class TestMistakes:
         self.refused(tmp_path / "plan.json", "does not exist")
         self.refused(tmp_path, "cannot be read: Is a directory")
 
-    @pytest.mark.parametrize("text", ["", "{", "\xff", "[" * 100_000])
+    @pytest.mark.parametrize("text", ["", "{", "[" * 100_000])
     def test_no_json(self, tmp_path, text):
         path = tmp_path / "plan.json"
-        path.write_text(text, encoding="latin-1")
+        path.write_text(text)
         self.refused(path, "is not valid JSON")
 
     @pytest.mark.parametrize("raw", [[], 3, {}, {"plan": {}}])
