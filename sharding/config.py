@@ -18,6 +18,8 @@ ComputeKernel = Literal["fused", "fused_uvm_caching", "fused_uvm"]
 
 SHARDING_TYPES: tuple[str, ...] = get_args(ShardingType)
 COMPUTE_KERNELS: tuple[str, ...] = get_args(ComputeKernel)
+# Tables of these are in host memory.
+HOST_KERNELS = ("fused_uvm_caching", "fused_uvm")
 # Row-wise Adagrad would keep a number for each part of a row, and train it differently.
 CUT_BY_COLUMNS = ("column_wise", "table_column_wise", "grid_shard")
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
+from dropdrift.sharding.config import HOST_KERNELS
+
 if TYPE_CHECKING:
     from torchrec.distributed.planner.types import Shard, ShardingOption
 
@@ -291,7 +293,7 @@ def shard_summary(
     )
     # TorchRec counts no state for replicated tables, and counts it in the weights' precision.
     missing = state - planned_state
-    in_host = option.compute_kernel.startswith("fused_uvm")
+    in_host = option.compute_kernel in HOST_KERNELS
     return ShardSummary(
         rank=-1 if shard.rank is None else shard.rank,
         row=shard.offset[0],

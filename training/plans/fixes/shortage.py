@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from torchrec.distributed.planner.types import ShardingOption
 
+from dropdrift.sharding.config import HOST_KERNELS
 from dropdrift.sharding.planning import (
     NoPlanError,
     PlanRequest,
@@ -151,7 +152,7 @@ def shortage(error: NoPlanError) -> Shortage:
     options: dict[str, list[ShardingOption]] = {}
     for option in enumerate_options(request):
         options.setdefault(option.name, []).append(option)
-    in_host = any(o.compute_kernel.startswith("fused_uvm") for own in options.values() for o in own)
+    in_host = any(o.compute_kernel in HOST_KERNELS for own in options.values() for o in own)
     tables = (_least(own, request, available) for own in options.values())
     return Shortage(
         hardware=cluster.hardware.name,
