@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from glob import escape
 from typing import Literal
@@ -11,6 +10,7 @@ from typing import Literal
 from torchrec.distributed.planner.types import ShardingOption
 
 from dropdrift.data.typed_mapping import suggestion
+from dropdrift.sharding.advance import Advance, silent
 from dropdrift.sharding.checks import too_full
 from dropdrift.sharding.config import (
     COMPUTE_KERNELS,
@@ -46,7 +46,6 @@ _WHY_NOT_TAKEN = {
     "faster": ": TorchRec's planner missed it",
 }
 
-Advance = Callable[[str], None]
 Verdict = Literal["chosen", "faster", "same", "slower", "no plan", "too large", "excluded"]
 
 
@@ -133,11 +132,6 @@ class Explanation:
     options: tuple[OptionSummary, ...]
     not_offered: tuple[NotOffered, ...]
     problems: tuple[str, ...]
-
-
-def silent(what: str) -> None:
-    """An ``Advance`` for nobody."""
-    del what
 
 
 def explain(request: PlanRequest, table: str, advance: Advance = silent) -> Explanation:

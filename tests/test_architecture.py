@@ -78,6 +78,7 @@ WITHOUT_TORCH = (
     "launchers/plan/save.py",
     "launchers/plan/show.py",
     "launchers/plan/sweep.py",
+    "sharding/advance.py",
     "sharding/checks.py",
     "sharding/saved/context.py",
     "sharding/summary.py",

@@ -11,12 +11,11 @@ from rich.console import Console
 from rich.text import Text
 
 from dropdrift.launchers.plan.target import Target
+from dropdrift.sharding.advance import Advance
 from dropdrift.sharding.config import PlanLimits
 from dropdrift.training.plans.config import PlanConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from dropdrift.sharding.planning import NoPlanError, Planned
     from dropdrift.sharding.summary import PlanSummary
     from dropdrift.training.plans.fixes.fix import Fix
@@ -58,7 +57,7 @@ def fixes_of_skew(
 
 
 @contextmanager
-def advancing() -> Iterator[Callable[[str], None]]:
+def advancing() -> Iterator[Advance]:
     """Yields what shows on the terminal what is planned next, and leaves no trace."""
     with Console(stderr=True).status("planning") as status:
         yield lambda what: status.update(Text(f"planning {what}"))

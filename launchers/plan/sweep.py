@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from dropdrift.launchers.plan.target import read_target
 from dropdrift.training.plans.config import SweepConfig
 
 if TYPE_CHECKING:
-    from dropdrift.training.plans.sweeps.sweep import Sweep
+    from dropdrift.training.plans.sweeps.sweep import Progress, Sweep
 
 
 def run(arguments: list[str]) -> int:
@@ -37,8 +37,8 @@ def run(arguments: list[str]) -> int:
 
     config = target.config
     check_outputs(config.json, config.html, config.plot)
-    with _progress(sys.stderr.isatty()) as advance:
-        sweep = run_sweep(config, target.schema, target.items, advance)
+    with _progress(sys.stderr.isatty()) as progress:
+        sweep = run_sweep(config, target.schema, target.items, progress)
     origin = provenance(config)
     _write_pictures(target.name, sweep, config, origin)
     document = {"name": target.name, **sweep_document(sweep), "provenance": origin}
@@ -90,7 +90,7 @@ def _check_that_some_fit(sweep: Sweep) -> None:
 
 
 @contextmanager
-def _progress(shown: bool) -> Iterator[Callable[[int, int], None]]:
+def _progress(shown: bool) -> Iterator[Progress]:
     """A bar that is told how many plans are made, of how many."""
     with progress_bar(shown, "plans") as bar:
         task = bar.add_task("Planning", total=None)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import torch
 import torch.distributed as dist
 
+from dropdrift.sharding.advance import Advance, silent
 from dropdrift.sharding.calibration.collectives import (
     COLLECTIVES,
     CollectiveTiming,
@@ -55,7 +56,7 @@ def calibrate(
     name: str,
     machine: str,
     day: date,
-    advance: Callable[[str], None] = lambda _: None,
+    advance: Advance = silent,
 ) -> Calibration:
     """Measure the machines of ``group``, fit ``cluster``'s hardware to them and compare.
 

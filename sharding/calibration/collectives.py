@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, get_args
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from dropdrift.sharding.advance import Advance, silent
 from dropdrift.sharding.calibration.config import NUMBER_BYTES, CalibrationConfig
 from dropdrift.sharding.calibration.timing import (
     WARM_UP,
@@ -71,7 +72,7 @@ def measure_collectives(
     ranks_per_node: int,
     config: CalibrationConfig,
     *,
-    advance: Callable[[str], None] = lambda _: None,
+    advance: Advance = silent,
 ) -> list[CollectiveTiming]:
     """Time all-to-all and reduce-scatter of fp32; every rank of ``group`` must call.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +16,7 @@ from fbgemm_gpu.split_table_batched_embeddings_ops_training import (
 )
 from torch import Tensor
 
+from dropdrift.sharding.advance import Advance, silent
 from dropdrift.sharding.calibration.config import CalibrationConfig
 from dropdrift.sharding.calibration.tables import LookupTable
 from dropdrift.sharding.calibration.timing import (
@@ -59,7 +60,7 @@ def measure_lookups(
     config: CalibrationConfig,
     *,
     group: dist.ProcessGroup | None = None,
-    advance: Callable[[str], None] = lambda _: None,
+    advance: Advance = silent,
 ) -> list[LookupTiming]:
     """Time lookups by the operator that TorchRec's sharded tables are made of, one by one.
 

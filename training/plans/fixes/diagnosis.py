@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 from dropdrift.data.schema import Schema
+from dropdrift.sharding.advance import Advance, silent
 from dropdrift.sharding.cluster import Cluster
 from dropdrift.sharding.config import PlanLimits
-from dropdrift.sharding.explanation import Advance, silent
 from dropdrift.sharding.planning import NoPlanError
 from dropdrift.sharding.summary import PlanSummary
 from dropdrift.sharding.wording import GIB

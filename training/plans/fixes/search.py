@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dropdrift.data.schema import Schema
+from dropdrift.sharding.advance import Advance
 from dropdrift.sharding.checks import broken_limits, too_full
 from dropdrift.sharding.cluster import Cluster
 from dropdrift.sharding.config import CUT_BY_COLUMNS, SHARDING_TYPES, PlanLimits
@@ -54,7 +55,7 @@ class FixSearch:
         items: int,
         cluster: Cluster,
         limits: PlanLimits,
-        advance: Callable[[str], None],
+        advance: Advance,
     ) -> None:
         self.config, self.cluster = config, cluster
         self._schema, self._items = schema, items

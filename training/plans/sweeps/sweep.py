@@ -25,7 +25,7 @@ from dropdrift.training.plans.sweeps.trial import BatchSize, Point, Trial, try_p
 SAME_RATE = 0.02
 
 # Is told how many plans are made and how many are known to be needed.
-Advance = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class Sweep:
     smallest: tuple[Smallest, ...]
 
 
-def run_sweep(config: SweepConfig, schema: Schema, items: int, advance: Advance) -> Sweep:
+def run_sweep(config: SweepConfig, schema: Schema, items: int, progress: Progress) -> Sweep:
     """Plan every point of the grid, and look for the smallest clusters beyond and between them.
 
     Args:
         config: the run's options and the grid.
         schema: fields and tables.
         items: of the whole catalogue (matching models).
-        advance: is told how far it is.
+        progress: is told how far it is.
 
     Raises:
         ValueError: a hardware is unknown, or the options contradict each other or the schema.
@@ -61,7 +61,7 @@ def run_sweep(config: SweepConfig, schema: Schema, items: int, advance: Advance)
     workers = min(config.workers or len(os.sched_getaffinity(0)), len(points))
     task = partial(try_point, config, schema, items)
     with planner_pool(task, workers) as run:
-        counter = _Counter(run, advance)
+        counter = _Counter(run, progress)
         trials = dict(zip(points, counter.plan(points), strict=True))
         smallest = _smallest(points, trials, counter)
     return Sweep(
@@ -198,7 +198,7 @@ class _Counter:
     """Hands out points and says how many are done."""
 
     run: Map[Point, Trial]
-    advance: Advance
+    progress: Progress
     done: int = 0
     known: int = 0
 
@@ -208,11 +208,11 @@ class _Counter:
         # The largest take longest: begun last, one of them would leave the other workers idle.
         order = sorted(range(len(points)), key=lambda place: -points[place].gpus)
         trials: dict[int, Trial] = {}
-        self.advance(self.done, self.known)
+        self.progress(self.done, self.known)
         for place, trial in self.run([points[place] for place in order]):
             trials[order[place]] = trial
             self.done += 1
-            self.advance(self.done, self.known)
+            self.progress(self.done, self.known)
         return [trials[place] for place in range(len(points))]
 
 
