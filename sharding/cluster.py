@@ -20,6 +20,8 @@ from dropdrift.sharding.wording import GIB
 
 # TorchRec counts in bytes per millisecond.
 BYTES_PER_MS = 1e9 / 1e3
+# An 80 GB GPU has 79.2 GiB: that much more than there is may be asked for.
+ROUNDED_UP = 1.05
 # With less of a preset's memory, a GPU is a slice of one.
 WHOLE_GPU = 0.9
 # TorchRec makes a shard of a table for each rank: with a thousand, a plan takes a minute.
@@ -81,6 +83,11 @@ def make_cluster(
         raise ValueError(
             f"sharding.hbm_gib is {config.hbm_gib:g}, but hardware {hardware.name} has no GPU: set "
             "sharding.host_memory_gib"
+        )
+    if config.hbm_gib > ROUNDED_UP * hardware.hbm_gib > 0:
+        raise ValueError(
+            f"sharding.hbm_gib is {config.hbm_gib:g}, but a GPU of hardware {hardware.name} has "
+            f"{hardware.hbm_gib:g}"
         )
     return Cluster(
         hardware=hardware,

@@ -54,11 +54,16 @@ class Target(Generic[C_co]):
         """What the planner is asked.
 
         Raises:
-            ValueError: the options contradict each other, the schema or the hardware.
+            ValueError: the options contradict each other, the schema or the hardware, or the ranks
+                do not divide the batch, which training refuses.
         """
         from dropdrift.training.plans.request import planned_run
 
-        return planned_run(self.config, self.schema, self.items)
+        request = planned_run(self.config, self.schema, self.items)
+        batch, ranks = self.config.data.batch_size, request.cluster.world_size
+        if batch % ranks:
+            raise ValueError(f"data.batch_size is {batch}, which {ranks} ranks do not divide")
+        return request
 
 
 @dataclass(frozen=True)

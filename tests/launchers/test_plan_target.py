@@ -152,6 +152,18 @@ class TestMistakes:
         ):
             target.request()
 
+    def test_a_batch_that_the_ranks_do_not_divide(self):
+        target = read("mlperf-dlrm-dcnv2", "--data.batch-size", "12")
+        with pytest.raises(ValueError, match=r"data.batch_size is 12, which 8 ranks do not divide"):
+            target.request()
+
+    def test_more_memory_than_a_gpu_has(self):
+        target = read("mlperf-dlrm-dcnv2", "--sharding.hbm-gib", "100")
+        with pytest.raises(ValueError, match=r"hbm_gib is 100, but a GPU of hardware H100 has 79"):
+            target.request()
+        rounded = read("mlperf-dlrm-dcnv2", "--sharding.hbm-gib", "80")
+        assert rounded.request().cluster.hbm_bytes == 80 * 2**30
+
     def test_columns_cut_under_rowwise_adagrad(self):
         target = read("mlperf-dlrm-dcnv2", "--sharding.tables", "c00=column_wise")
         with pytest.raises(ValueError, match=r"sharding.tables has 'column_wise', but"):
