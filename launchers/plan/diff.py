@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         TableDifference,
     )
 
+FORMAT = 1  # of the JSON document
 LINES_SHOWN = 12
 NOTE = (
     "What moves is what a rank holds after and did not hold before, ranks being the same machines: "
@@ -79,7 +80,8 @@ def run(arguments: list[str]) -> int:
 
     difference = compare(*map(read_plan, files))
     names = {"before": str(files[0]), "after": str(files[1])}
-    if not write_json({"plans": names, **asdict(difference)}, config.json):
+    envelope = {"kind": "difference", "format": FORMAT, "plans": names}
+    if not write_json(envelope | asdict(difference), config.json):
         print_difference(files, difference)
     return 0
 

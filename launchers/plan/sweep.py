@@ -41,8 +41,7 @@ def run(arguments: list[str]) -> int:
         sweep = run_sweep(config, target.schema, target.items, progress)
     origin = provenance(config)
     _write_pictures(target.name, sweep, config, origin)
-    document = {"name": target.name, **sweep_document(sweep), "provenance": origin}
-    if not write_json(document, config.json):
+    if not write_json(sweep_document(target.name, sweep, origin), config.json):
         print_sweep(target.name, sweep, config)
         for path in (config.json, config.html, config.plot):
             if path is not None:

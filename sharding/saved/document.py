@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from dropdrift.data.json_file import read_json
 from dropdrift.data.typed_mapping import build
@@ -30,6 +30,7 @@ class SavedPlan:
     """The document.
 
     Attributes:
+        kind: of the document, which tells it from other JSON of ``dropdrift plan``.
         format: version of the format.
         digest: of the context.
         context: what a run must have in common with the plan.
@@ -39,6 +40,7 @@ class SavedPlan:
         provenance: where the plan is from.
     """
 
+    kind: Literal["plan"]
     format: int
     digest: str
     context: Context
@@ -66,6 +68,7 @@ def document(planned: Planned, provenance: Mapping[str, Any]) -> dict[str, Any]:
     """
     context, summary = context_of(planned.request), summarise(planned)
     return SavedPlan(
+        kind="plan",
         format=FORMAT,
         digest=context.digest,
         context=context,
@@ -84,11 +87,14 @@ def read_plan(path: Path) -> SavedPlan:
             edited, or its placement to what TorchRec cannot shard by; the line names the file.
     """
     raw = read_json(path)
-    if not isinstance(raw, dict) or "format" not in raw:
-        raise ValueError(f"{path} holds no plan: it has no key 'format'")
-    if raw["format"] != FORMAT:
+    if not isinstance(raw, dict) or "kind" not in raw:
+        raise ValueError(f"{path} holds no plan: it has no key 'kind'")
+    if raw["kind"] != "plan":
+        raise ValueError(f"{path} holds no plan: its kind is {raw['kind']!r}")
+    version = raw.get("format")
+    if version != FORMAT:
         raise ValueError(
-            f"{path} has the format {raw['format']!r}, this version of dropdrift reads {FORMAT}: "
+            f"{path} has the format {version!r}, this version of dropdrift reads {FORMAT}: "
             "make the plan anew with 'dropdrift plan save'"
         )
     try:

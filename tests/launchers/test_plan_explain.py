@@ -64,6 +64,7 @@ class TestJson:
     def test_on_standard_output_it_is_alone(self, capsys):
         assert dropdrift("mlperf-dlrm-dcnv2", "c20", "--json", "-") == 0
         document = json.loads(capsys.readouterr().out)
+        assert list(document.items())[:2] == [("kind", "explanation"), ("format", 1)]
         explanation = document["explanation"]
         assert explanation["table"]["name"] == "c20"
         chosen, *others = explanation["options"]

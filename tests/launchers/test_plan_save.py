@@ -104,6 +104,7 @@ class TestDiff:
         files = (mlperf / "skewed.json", mlperf / "even.json")
         ended = succeed("plan", "diff", *files, "--json", "-")
         numbers = json.loads(ended.output)
+        assert list(numbers.items())[:2] == [("kind", "difference"), ("format", 1)]
         assert numbers["plans"] == {"before": str(files[0]), "after": str(files[1])}
         assert numbers["before"]["memory_skew"] > 1.5 > numbers["after"]["memory_skew"]
         moved = sum(rank["received_bytes"] for rank in numbers["ranks"])

@@ -42,7 +42,7 @@ def test_tables_json_page_and_picture(
     assert answer[:6] == ["H100", "64", "1", "x", "6*", "6"]
     assert "TorchRec's estimates of embeddings alone" in " ".join(ended.output.split())
     document = json.loads(files["json"].read_text())
-    assert (document["kind"], document["name"]) == ("plan-sweep", str(tables))
+    assert (document["kind"], document["name"]) == ("sweep", str(tables))
     assert document["provenance"]["config"]["sweep"]["hardware"] == ["H100", "H200"]
     assert [point["hardware"] for point in document["points"]] == ["H100", "H200"]
     assert [one["found"]["gpus"] for one in document["smallest"]] == [6, 6]

@@ -124,6 +124,7 @@ def test_a_saved_plan_is_what_torchrec_planned(name, tmp_path):
     planned = make_plan(REQUESTS[name])
     path = written(tmp_path / "plan.json", document(planned, {"command": "a test"}))
     plan = read_plan(path)
+    assert list(plan.document().items())[:2] == [("kind", "plan"), ("format", 1)]
     # Dataclasses all the way down: every offset, size, rank and placement counts.
     assert to_sharding_plan(plan.placement, plan.context).plan == planned.plan.plan
     assert json.loads(json.dumps(plan.document())) == json.loads(path.read_text())
@@ -364,9 +365,16 @@ class TestMistakes:
         path.write_text(text)
         self.refused(path, "is not valid JSON")
 
-    @pytest.mark.parametrize("raw", [[], 3, {}, {"plan": {}}])
+    @pytest.mark.parametrize("raw", [[], 3, {}, {"plan": {}}, {"format": 1}])
     def test_no_plan(self, tmp_path, raw):
-        self.refused(written(tmp_path / "p.json", raw), "holds no plan: it has no key 'format'")
+        self.refused(written(tmp_path / "p.json", raw), "holds no plan: it has no key 'kind'")
+
+    def test_another_kind(self, tmp_path):
+        path = written(tmp_path / "p.json", {"kind": "sweep", "format": 1})
+        self.refused(path, "holds no plan: its kind is 'sweep'")
+
+    def test_no_format(self, tmp_path):
+        self.refused(written(tmp_path / "p.json", {"kind": "plan"}), "has the format None")
 
     def test_another_format(self, saved, tmp_path):
         path = written(tmp_path / "p.json", saved(request()) | {"format": 2})

@@ -20,7 +20,7 @@ from dropdrift.training.comparison import Grid
 from dropdrift.training.plans.views.grids import milliseconds, size
 from dropdrift.training.plans.views.terminal import plan_console, print_fitted, printable
 
-KIND = "calibration"
+FORMAT = 1  # of the JSON document
 # What narrow terminals are not shown of a table, first one first.
 OPTIONAL = ("Width", "Rows", "Ids a row", "before")
 # What follows each measurement.
@@ -71,7 +71,8 @@ def document(report: CalibrationReport, provenance: Mapping[str, Any]) -> dict[s
     """All numbers; times are in milliseconds, keys are the attributes that hold them."""
     comparison, cluster = report.calibration.comparison, report.cluster
     return {
-        "kind": KIND,
+        "kind": "calibration",
+        "format": FORMAT,
         "name": report.name,
         "machine": report.machine,
         "nodes": cluster.nodes,

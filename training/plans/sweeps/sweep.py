@@ -21,6 +21,7 @@ from dropdrift.training.plans.sweeps.pool import Map, planner_pool
 from dropdrift.training.plans.sweeps.smallest import Smallest, search
 from dropdrift.training.plans.sweeps.trial import BatchSize, Point, Trial, try_point
 
+FORMAT = 1  # of the JSON document
 # Rows a second that differ by less are equal: the estimates are no better.
 SAME_RATE = 0.02
 
@@ -127,15 +128,17 @@ def rate(trial: Trial) -> float:
     return trial.numbers.rows_per_second
 
 
-def sweep_document(sweep: Sweep) -> dict[str, Any]:
-    """All numbers, flat, for JSON.
+def sweep_document(name: str, sweep: Sweep, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """All numbers of a sweep of the configuration ``name``, flat, for JSON.
 
     ``points``: one entry for each point of the grid. ``smallest``: one for each hardware and batch,
     whose ``found`` and ``next_smaller`` are such entries or null. Memory is in bytes and of one
     rank, times in ms, skew the largest over the mean; what no plan tells is null.
     """
     return {
-        "kind": "plan-sweep",
+        "kind": "sweep",
+        "format": FORMAT,
+        "name": name,
         "estimates": "TorchRec's, of embeddings alone: no dense part, no overlap",
         "points": [
             _entry(trial)
@@ -156,6 +159,7 @@ def sweep_document(sweep: Sweep) -> dict[str, Any]:
             }
             for smallest in sweep.smallest
         ],
+        "provenance": provenance,
     }
 
 

@@ -24,7 +24,7 @@ from dropdrift.training.plans.views.grids import (
 )
 from dropdrift.training.plans.views.terminal import plan_console, print_fitted, printable
 
-FORMAT = 1
+FORMAT = 1  # of the JSON document
 # Fields that are named before the rest is counted.
 FIELDS_NAMED = 6
 COST_TITLES = ("Forward", "Backward", "Sent", "Sent back", "Slowest")
@@ -60,7 +60,12 @@ def document(explanation: Explanation, provenance: Mapping[str, Any]) -> dict[st
     Its keys are the attributes of :class:`~dropdrift.sharding.explanation.Explanation` and of what
     it holds, which are described there.
     """
-    return {"format": FORMAT, "explanation": asdict(explanation), "provenance": provenance}
+    return {
+        "kind": "explanation",
+        "format": FORMAT,
+        "explanation": asdict(explanation),
+        "provenance": provenance,
+    }
 
 
 def _about(explanation: Explanation) -> Iterator[str]:

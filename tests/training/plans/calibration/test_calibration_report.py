@@ -189,6 +189,7 @@ def test_the_page_needs_no_network_and_escapes():
 
 def test_the_document_holds_what_was_measured():
     told = document(made_report(), {"command": "it"})
+    assert list(told.items())[:2] == [("kind", "calibration"), ("format", 1)]
     (small, big) = told["lookups"]
     assert (small["table"], small["measured_rows"], big["measured_rows"]) == (SMALL, 300, 10**6)
     assert big["backward"] == {

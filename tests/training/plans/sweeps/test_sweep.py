@@ -229,7 +229,10 @@ def test_processes_find_what_one_finds_and_say_how_far_they_are() -> None:
 
 def test_the_document_tells_everything_flat() -> None:
     grid = SweepGrid((1,), (4, 8), ("H100",), rows_per_gpu=(16,))
-    document = sweep_document(run_sweep(config(grid), schema(12), 1, ignore))
+    sweep = run_sweep(config(grid), schema(12), 1, ignore)
+    document = sweep_document("mine", sweep, {"command": "it"})
+    assert list(document.items())[:3] == [("kind", "sweep"), ("format", 1), ("name", "mine")]
+    assert document["provenance"] == {"command": "it"}
     short, fits = document["points"]
     assert (short["gpus"], short["fits"], short["step_ms"], short["on_front"]) == (
         *(4, False, None, False),
