@@ -24,7 +24,7 @@ from dropdrift.training.plans.views.grids import (
 from dropdrift.training.plans.views.plots import COLUMNS, WIDTH, memory_figure, time_figure
 from dropdrift.training.plans.views.table_plots import cost_figure, placement_figure
 
-TYPES = {
+TYPE_MEANINGS = {
     "table_wise": "the whole table is on one rank",
     "row_wise": "all ranks have an equal part of its rows",
     "table_row_wise": "the ranks of one node have an equal part of its rows",
@@ -33,7 +33,7 @@ TYPES = {
     "grid_shard": "cut by columns, each of them by the rows over the ranks of a node",
     "data_parallel": "every rank has a copy, all of which are updated alike",
 }
-KERNELS = {
+KERNEL_MEANINGS = {
     "fused": "in the device's memory, updated in the backward",
     "fused_uvm": "in host memory, which the GPU reads over its link",
     "fused_uvm_caching": "in host memory, with a cache in the GPU's memory",
@@ -241,8 +241,8 @@ def _style(column: int) -> str:
 def _reading(summary: PlanSummary) -> Iterator[str]:
     kinds = dict.fromkeys(table.sharding_type for table in summary.tables)
     kernels = dict.fromkeys(table.kernel for table in summary.tables)
-    terms = [(kind, TYPES[kind]) for kind in kinds if kind in TYPES]
-    terms += [(kernel, KERNELS[kernel]) for kernel in kernels if kernel in KERNELS]
+    terms = [(kind, TYPE_MEANINGS[kind]) for kind in kinds if kind in TYPE_MEANINGS]
+    terms += [(kernel, KERNEL_MEANINGS[kernel]) for kernel in kernels if kernel in KERNEL_MEANINGS]
     yield "<h2>How to read this</h2>"
     notes = (
         "The plan is TorchRec's planner's, for the model that was configured.",

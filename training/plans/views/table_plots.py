@@ -20,7 +20,7 @@ from dropdrift.training.plans.views.grids import by_size, size
 from dropdrift.training.plans.views.plots import BARS, WIDTH, columns, name_ranks, tint, unit_of
 
 # A colour, a hatch and a marker for each sharding type, the same in all plans.
-TYPES = {
+TYPE_STYLES = {
     "table_wise": (COLOURS[0], "", "o"),
     "row_wise": (COLOURS[1], "////", "s"),
     "table_row_wise": (COLOURS[2], "\\\\\\\\", "^"),
@@ -114,7 +114,7 @@ def placement_figure(summary: PlanSummary) -> Figure:
         axes.grid(visible=False)
         axes.set_ylabel(f"Weights and optimizer state, {unit}")
         kinds = dict.fromkeys(table.sharding_type for table in summary.tables)
-        patches = [Patch(label=kind, **_style(kind)) for kind in TYPES if kind in kinds]
+        patches = [Patch(label=kind, **_style(kind)) for kind in TYPE_STYLES if kind in kinds]
         figure.legend(handles=patches, loc="outside upper left", ncols=4)
     return figure
 
@@ -126,7 +126,7 @@ def cost_figure(summary: PlanSummary) -> Figure:
         axes = figure.subplots()
         axes.set(xscale="log", yscale="log")
         axes.minorticks_off()
-        for kind, (colour, _, mark) in TYPES.items():
+        for kind, (colour, _, mark) in TYPE_STYLES.items():
             own = [_point(table) for table in summary.tables if table.sharding_type == kind]
             if own:
                 x, y = zip(*own, strict=True)
@@ -188,7 +188,7 @@ def _add(blocks: list[Block], block: Block) -> None:
 
 
 def _style(kind: str) -> dict[str, Any]:
-    colour, hatch, _ = TYPES[kind]
+    colour, hatch, _ = TYPE_STYLES[kind]
     return {"facecolor": tint(colour), "edgecolor": colour, "hatch": hatch, "linewidth": 0.6}
 
 

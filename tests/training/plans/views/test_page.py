@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from dropdrift.sharding.summary import PlanSummary
-from dropdrift.training.plans.views.page import KERNELS, TYPES, plan_page
-from dropdrift.training.plans.views.table_plots import TYPES as DRAWN_TYPES
+from dropdrift.training.plans.views.page import KERNEL_MEANINGS, TYPE_MEANINGS, plan_page
+from dropdrift.training.plans.views.table_plots import TYPE_STYLES
 
 REFERENCES = {"src", "href", "xlink:href", "action", "data", "srcset", "poster"}
 
@@ -152,8 +152,8 @@ def test_what_is_estimated_and_by_whom_is_said(plan: PlanSummary) -> None:
 
 
 def test_all_types_and_kernels_are_explained() -> None:
-    assert set(TYPES) == set(DRAWN_TYPES)
-    assert {"fused", "fused_uvm", "fused_uvm_caching", "dense"} == set(KERNELS)
+    assert set(TYPE_MEANINGS) == set(TYPE_STYLES)
+    assert {"fused", "fused_uvm", "fused_uvm_caching", "dense"} == set(KERNEL_MEANINGS)
 
 
 def test_more_ranks_than_columns_are_said_to_be_means(made_table: Any, made_plan: Any) -> None:

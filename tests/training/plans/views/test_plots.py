@@ -20,7 +20,7 @@ from dropdrift.training.plans.views.plots import (
     time_parts,
 )
 from dropdrift.training.plans.views.table_plots import (
-    TYPES,
+    TYPE_STYLES,
     cost_figure,
     drawable,
     placement,
@@ -160,9 +160,9 @@ def test_tables_that_are_cut_are_one_block(mixed: PlanSummary) -> None:
 
 
 def test_types_differ_in_more_than_colour() -> None:
-    assert {*SHARDING_TYPES, "data_parallel"} == set(TYPES)
-    for properties in zip(*TYPES.values(), strict=True):
-        assert len(set(properties)) == len(TYPES)
+    assert {*SHARDING_TYPES, "data_parallel"} == set(TYPE_STYLES)
+    for properties in zip(*TYPE_STYLES.values(), strict=True):
+        assert len(set(properties)) == len(TYPE_STYLES)
 
 
 # Text.
