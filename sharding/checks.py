@@ -33,7 +33,10 @@ def broken_limits(summary: PlanSummary, limits: PlanLimits) -> list[str]:
 
 
 def too_full(summary: PlanSummary) -> list[str]:
-    """Where a rank holds more than it has, which no limit allows, one line for each memory."""
+    """Where a rank holds more than it has, which no limit allows, one line for each memory.
+
+    In bytes with the whole optimizer state, which a run will take, not in TorchRec's own.
+    """
     cluster = summary.cluster
     lines = []
     fullest = summary.fullest_rank()

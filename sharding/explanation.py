@@ -274,7 +274,10 @@ class _Judge:
         return verdict, why, plan
 
     def _lack(self, option: ShardingOption) -> str:
-        """By how much the largest part is too large for a rank, or nothing."""
+        """By how much the largest part is too large for a rank, or nothing.
+
+        In TorchRec's own bytes, as its planner decides by them: none too large is worth a plan.
+        """
         storages = [shard.storage for shard in option.shards if shard.storage is not None]
         cluster, on_cpu = self.request.cluster, self.request.cluster.device == "cpu"
         device = max(storage.ddr if on_cpu else storage.hbm for storage in storages)

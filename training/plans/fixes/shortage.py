@@ -200,6 +200,7 @@ def _reserved(request: PlanRequest) -> Reserved:
 
 
 def _least(options: Iterable[ShardingOption], request: PlanRequest, available: int) -> LeastOption:
+    """In bytes with the whole optimizer state, as the user is told what a machine must have."""
     cluster = request.cluster
     candidates = []
     for option in options:
