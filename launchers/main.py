@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import dropdrift
 from dropdrift.launchers.one_line import one_line
+from dropdrift.launchers.processes import number_of_processes
 from dropdrift.launchers.stack import require_matched_stack
 
 USER_ERROR = 2
@@ -104,7 +105,7 @@ def _dispatch(arguments: list[str]) -> int:
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
         raise ValueError(f"unknown command {name!r}; there are: {', '.join(COMMANDS)}")
-    if not COMMANDS[name].many_ranks and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if number_of_processes() > 1 and not COMMANDS[name].many_ranks:
         raise ValueError(f"{name} runs on one process: start it without torchrun")
     if COMMANDS[name].needs_torch and {"-h", "--help"}.isdisjoint(rest):
         require_matched_stack()
@@ -149,6 +150,12 @@ def _say(message: str) -> None:
 
     What a file holds may be in it: nothing that would steer the terminal gets through.
     """
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    rank = f" rank {os.environ.get('RANK')}" if several else ""
-    print(f"dropdrift{rank}: {one_line(message)}", file=sys.stderr, flush=True)
+    print(f"dropdrift{_rank()}: {one_line(message)}", file=sys.stderr, flush=True)
+
+
+def _rank() -> str:
+    """The rank of this process among several; nothing where their number is the mistake."""
+    try:
+        return f" rank {os.environ.get('RANK')}" if number_of_processes() > 1 else ""
+    except ValueError:
+        return ""

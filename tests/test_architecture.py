@@ -45,6 +45,7 @@ WITHOUT_TORCH = (
     "launchers/options.py",
     "launchers/doctor.py",
     "launchers/prepare.py",
+    "launchers/processes.py",
     "launchers/prepare_matching.py",
     "launchers/prepare_options.py",
     "data/counter.py",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import os
 
 from dropdrift.data.typed_mapping import suggestion
+from dropdrift.launchers.processes import number_of_processes
 
 # Subcommand: what it does. The module of its name has ``run(arguments) -> exit code``.
 SUBCOMMANDS = {
@@ -33,7 +33,7 @@ def run(arguments: list[str]) -> int:
             f"unknown subcommand {name!r} of plan{suggestion(name, SUBCOMMANDS, str)}; "
             f"there are: {', '.join(SUBCOMMANDS)}"
         )
-    if name != "calibrate" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if name != "calibrate" and number_of_processes() > 1:
         raise ValueError(f"plan {name} runs on one process: start it without torchrun")
     code: int = importlib.import_module(f"dropdrift.launchers.plan.{name}").run(rest)
     return code

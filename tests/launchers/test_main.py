@@ -159,6 +159,18 @@ def test_of_several_ranks_the_failing_one_is_named(
     assert capsys.readouterr().err == "dropdrift rank 3: no GPU\n"
 
 
+@pytest.mark.parametrize("name", ["train", "report", "plan"])
+@pytest.mark.parametrize("value", ["abc", "", "0", "-2", "1.5"])
+def test_a_number_of_processes_that_is_none_is_named(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", value)
+    assert leave(name, "show") == 2
+    said = f"dropdrift: the environment variable WORLD_SIZE is {value!r}, must be a positive int"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(said)
+
+
 @pytest.mark.parametrize("name", ["prepare", "predict", "report", "demo", "bench", "doctor"])
 def test_what_writes_one_result_refuses_several_ranks(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
