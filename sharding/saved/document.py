@@ -84,7 +84,8 @@ def read_plan(path: Path) -> SavedPlan:
 
     Raises:
         ValueError: the file is not there, is no plan or one of another format, its context was
-            edited, or its placement to what TorchRec cannot shard by; the line names the file.
+            edited, its placement to what TorchRec cannot shard by, or its summary to that of
+            another cluster; the line names the file.
     """
     raw = read_json(path)
     if not isinstance(raw, dict) or "kind" not in raw:
@@ -105,9 +106,22 @@ def read_plan(path: Path) -> SavedPlan:
                 "'dropdrift plan save', or edit nothing but the placement"
             )
         check_placement(plan.placement, plan.context)
+        _check_summary(plan.summary, plan.context)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return plan
+
+
+def _check_summary(summary: PlanSummary, context: Context) -> None:
+    cluster = context.cluster
+    if [rank.rank for rank in summary.ranks] != list(range(cluster.world_size)):
+        raise ValueError(f"summary was edited: its ranks are not 0 to {cluster.world_size - 1}")
+    for name in ("hardware", "device", "nodes", "ranks_per_node", "world_size"):
+        told, planned = getattr(summary.cluster, name), getattr(cluster, name)
+        if told != planned:
+            raise ValueError(
+                f"summary was edited: its cluster's {name} is {told!r}, the context's {planned!r}"
+            )
 
 
 def _placement(tables: tuple[TableSummary, ...]) -> tuple[PlacedTable, ...]:

@@ -392,6 +392,21 @@ class TestMistakes:
             path = written(tmp_path / "p.json", edited)
             self.refused(path, "context was edited, its SHA-256 is not the digest")
 
+    def test_a_summary_of_another_cluster(self, saved, tmp_path):
+        plan = saved(request())
+        last = len(plan["summary"]["ranks"]) - 1
+        for change, message in (
+            (lambda s: s.update(ranks=[]), f"its ranks are not 0 to {last}"),
+            (lambda s: s["ranks"].append(s["ranks"][0]), f"its ranks are not 0 to {last}"),
+            (lambda s: s["ranks"][0].update(rank=99), f"its ranks are not 0 to {last}"),
+            (lambda s: s["cluster"].update(nodes=0), "its cluster's nodes is 0, the context's"),
+            (lambda s: s["cluster"].update(hardware="X"), "its cluster's hardware is 'X'"),
+        ):
+            edited = copy.deepcopy(plan)
+            change(edited["summary"])
+            path = written(tmp_path / "p.json", edited)
+            self.refused(path, f"summary was edited: {message}")
+
     def test_what_is_missing_unknown_or_of_another_type(self, saved, tmp_path):
         plan = saved(request())
         for change, message in (
