@@ -29,8 +29,11 @@ def plan_or_diagnose(target: Target[PlanConfig], limits: PlanLimits) -> Planned:
     """
     from dropdrift.sharding.planning import NoPlanError, make_plan
 
+    request = target.request()
     try:
-        return make_plan(target.request())
+        with advancing() as advance:
+            advance(f"{len(request.schema.tables)} tables on {request.cluster.world_size} ranks")
+            return make_plan(request)
     except NoPlanError as error:
         raise diagnosed(target, error, limits) from None
 
