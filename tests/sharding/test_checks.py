@@ -5,19 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tests.sharding.summaries import GIB, summary_of
 
 from dropdrift.sharding.checks import broken_limits
 from dropdrift.sharding.config import PlanLimits
-from dropdrift.sharding.summary import (
-    ClusterSummary,
-    Cost,
-    PlanSummary,
-    RankSummary,
-    ShardSummary,
-    TableSummary,
-)
+from dropdrift.sharding.summary import Cost, PlanSummary, ShardSummary, TableSummary
 
-GIB = 2**30
 LIMITS = PlanLimits()
 
 
@@ -38,27 +31,13 @@ def _table(name: str, rank: int, gib: float, ms: float, spilled: float = 0.0) ->
 
 
 def _summary(*tables: TableSummary, ranks: int = 4, rank_gib: float = 80.0) -> PlanSummary:
-    shards = [[s for t in tables for s in t.shards if s.rank == rank] for rank in range(ranks)]
-    return PlanSummary(
-        cluster=ClusterSummary("H100", "cuda", 1, ranks, ranks, int(rank_gib * GIB), 100 * GIB),
+    summary = summary_of(tables, ranks_per_node=ranks, gib=rank_gib)
+    return replace(
+        summary,
+        cluster=replace(summary.cluster, host_bytes=100 * GIB),
         rows_per_rank=64,
-        optimizer="sgd",
-        tables=tables,
-        ranks=tuple(
-            RankSummary(
-                rank=rank,
-                node=0,
-                shards=len(own),
-                device_bytes=sum(s.device_bytes for s in own),
-                spilled_bytes=sum(s.spilled_bytes for s in own),
-                cost=Cost.sum(s.cost for s in own),
-            )
-            for rank, own in enumerate(shards)
-        ),
-        margin_bytes=12 * GIB,
         dense_bytes=GIB,
         input_bytes=GIB // 2,
-        proposals=1,
     )
 
 

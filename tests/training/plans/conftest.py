@@ -5,17 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pytest
+from tests.sharding.summaries import GIB, summary_of
 
-from dropdrift.sharding.summary import (
-    ClusterSummary,
-    Cost,
-    PlanSummary,
-    RankSummary,
-    ShardSummary,
-    TableSummary,
-)
+from dropdrift.sharding.summary import Cost, PlanSummary, ShardSummary, TableSummary
 
-GIB = 2**30
 ROWS = 1_024
 
 MadeTable = Callable[..., TableSummary]
@@ -67,43 +60,4 @@ def made_table() -> MadeTable:
 @pytest.fixture(scope="session")
 def made_plan() -> MadePlan:
     """``made_plan(tables, nodes, ranks_per_node)`` on 80 GiB a rank, of which 15 are kept."""
-
-    def make(
-        tables: Sequence[TableSummary],
-        nodes: int = 1,
-        ranks_per_node: int = 4,
-        device: str = "cuda",
-        gib: float = 80.0,
-    ) -> PlanSummary:
-        """Ranks hold what the tables' shards say."""
-        own: list[list[ShardSummary]] = [[] for _ in range(nodes * ranks_per_node)]
-        for table in tables:
-            for shard in table.shards:
-                own[shard.rank].append(shard)
-        hardware = "H100" if device == "cuda" else "CPU"
-        capacity = int(gib * GIB)
-        return PlanSummary(
-            cluster=ClusterSummary(
-                hardware, device, nodes, ranks_per_node, len(own), capacity, 256 * GIB
-            ),
-            rows_per_rank=8_192,
-            optimizer="rowwise_adagrad",
-            tables=tuple(tables),
-            ranks=tuple(
-                RankSummary(
-                    rank=rank,
-                    node=rank // ranks_per_node,
-                    shards=len(shards),
-                    device_bytes=sum(shard.device_bytes for shard in shards),
-                    spilled_bytes=sum(shard.spilled_bytes for shard in shards),
-                    cost=Cost.sum(shard.cost for shard in shards),
-                )
-                for rank, shards in enumerate(own)
-            ),
-            margin_bytes=12 * GIB,
-            dense_bytes=2 * GIB,
-            input_bytes=GIB,
-            proposals=1,
-        )
-
-    return make
+    return summary_of
