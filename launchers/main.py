@@ -150,7 +150,9 @@ def _say(message: str) -> None:
 
     What a file holds may be in it: nothing that would steer the terminal gets through.
     """
-    print(f"dropdrift{_rank()}: {one_line(message)}", file=sys.stderr, flush=True)
+    # One write, so that the lines of several ranks do not run into each other.
+    sys.stderr.write(f"dropdrift{_rank()}: {one_line(message)}\n")
+    sys.stderr.flush()
 
 
 def _rank() -> str:

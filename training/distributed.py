@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -92,6 +93,9 @@ def process_group(timeout: float) -> Iterator[Ranks]:
         raise
     finally:
         dist.destroy_process_group()
+        # Cycles may still hold the group, whose threads would be met by the end of the interpreter
+        # while they give up a collective's tensors: that aborts the process.
+        gc.collect()
 
 
 def _device_of_rank(local_rank: int) -> torch.device:

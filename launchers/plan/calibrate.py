@@ -100,7 +100,6 @@ def _machine(ranks: Ranks, host: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _show(report: CalibrationReport, config: CalibrateConfig, origin: Mapping[str, Any]) -> None:
-    from dropdrift.training.plans.calibration.plots import calibration_page
     from dropdrift.training.plans.calibration.report import document, print_calibration
     from dropdrift.training.plans.views.terminal import printable
     from dropdrift.training.provenance import whole_file, write_whole
@@ -108,6 +107,8 @@ def _show(report: CalibrationReport, config: CalibrateConfig, origin: Mapping[st
     with whole_file(config.out) as partial:
         save_hardware(report.calibration.hardware, partial)
     if config.html is not None:
+        from dropdrift.training.plans.calibration.plots import calibration_page
+
         write_whole(config.html, calibration_page(report, origin))
     if not write_json(document(report, origin), config.json):
         print_calibration(report)
