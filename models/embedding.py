@@ -8,7 +8,7 @@ from torchrec.modules.embedding_configs import DataType, EmbeddingBagConfig, Poo
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 
-from dropdrift.data.schema import Schema, Table
+from dropdrift.data.schema import Schema
 from dropdrift.kernels.feature_dropout import pack_words
 from dropdrift.models.config import TablePrecision
 
@@ -44,7 +44,7 @@ class FieldEmbedding(nn.Module):
                     num_embeddings=table.rows,
                     embedding_dim=table.width,
                     data_type=_DATA_TYPES[precision],
-                    pooling=_pooling(schema, table),
+                    pooling=_POOLING[table.pooling],
                     feature_names=[f.name for f in schema.fields if f.table == table.name],
                 )
                 for table in schema.tables
@@ -56,12 +56,6 @@ class FieldEmbedding(nn.Module):
     def forward(self, features: KeyedJaggedTensor) -> Tensor:
         """[B, sum of widths]; the part of a missing field is zero."""
         return self.in_schema_order(self.collection(features))
-
-
-def _pooling(schema: Schema, table: Table) -> PoolingType:
-    """The table's, or the sum where no bag has more than one id: the same numbers, sooner."""
-    single = all(f.max_length == 1 for f in schema.fields if f.table == table.name)
-    return PoolingType.SUM if single else _POOLING[table.pooling]
 
 
 def _check_name(table: str) -> None:

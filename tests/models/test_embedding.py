@@ -62,12 +62,6 @@ def test_missing_words_are_in_schema_order():
     assert torch.equal(unpack_words(words, 3), expected)
 
 
-def test_bags_of_one_id_are_summed_and_give_what_their_mean_would():
-    embedding = FieldEmbedding(SCHEMA, torch.device("cpu"))
-    pooling = {c.name: c.pooling.name for c in embedding.collection.embedding_bag_configs()}
-    assert pooling == {"colour": "SUM", "tags": "MEAN"}
-
-
 @pytest.mark.parametrize("name", ["type", "keys", "half", "page.url"])
 def test_a_table_with_a_name_that_torch_has_already(name):
     schema = Schema("s", (Field(name, "categorical", name),), (Table(name, 4, 4, HASH),), ("y",))
