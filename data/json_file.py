@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dropdrift.data.text_file import read_text
+
 
 def read_json(path: Path) -> Any:
     """The content of the JSON file ``path``.
@@ -13,13 +15,8 @@ def read_json(path: Path) -> Any:
     Raises:
         ValueError: the file is not there, cannot be read or is no JSON.
     """
+    text = read_text(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ValueError(f"{path} does not exist") from error
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} cannot be read: it is no text in UTF-8") from error
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
