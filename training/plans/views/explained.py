@@ -71,16 +71,18 @@ def document(explanation: Explanation, provenance: Mapping[str, Any]) -> dict[st
 def _about(explanation: Explanation) -> Iterator[str]:
     table, cluster = explanation.table, explanation.cluster
     memory = "host memory" if cluster.device == "cpu" else "HBM"
+    ids = "id" if table.ids_per_row == 1 else "ids"
+    ranks = "rank" if len(table.ranks) == 1 else "ranks"
     yield (
         f"{table.rows:,} rows of {table.width} in {precision(table)}, {size(table.stored_bytes)} "
         f"with the state of {explanation.optimizer}"
     )
     yield (
-        f"looked up by {listed(table.fields, FIELDS_NAMED)}: {table.ids_per_row:.3g} ids in each "
+        f"looked up by {listed(table.fields, FIELDS_NAMED)}: {table.ids_per_row:.3g} {ids} in each "
         f"of the {explanation.rows_per_rank:,} rows of a rank"
     )
     yield (
-        f"{table.sharding_type}/{table.kernel} on ranks {rank_ranges(table.ranks)} of "
+        f"{table.sharding_type}/{table.kernel} on {ranks} {rank_ranges(table.ranks)} of "
         f"{cluster.nodes} x {cluster.ranks_per_node} {cluster.hardware}, in a plan of "
         f"{milliseconds(explanation.step_ms)} ms a step; a rank has "
         f"{gib(explanation.available_bytes)} GiB of {memory} for tables"
