@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -11,12 +12,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import settings
 
 from dropdrift.data.columns import TIME_COLUMN, USER_COLUMN, label_column
 from dropdrift.data.encoding.encoder import Encoder
 from dropdrift.data.encoding.vocabulary import Vocabulary
 from dropdrift.data.schema import Encoding, Field, Schema, Table
+
+# Triton decides when it is imported, which torchrec does, whether it compiles or interprets.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # The first example of a test pays for imports and a busy machine for others: no deadlines.
 settings.register_profile("dropdrift", deadline=None)
