@@ -38,3 +38,14 @@ def philox4x32(counter: Counter, seed: int) -> Counter:
         c0, c1, c2, c3 = high1 ^ c1 ^ key[0], low1, high0 ^ c3 ^ key[1], low0
         key = [(k + i) & MASK32 for k, i in zip(key, _KEY_INCREMENTS, strict=True)]
     return c0, c1, c2, c3
+
+
+def signed_seed(seed: int) -> int:
+    """The int64 with the bits of a 64-bit seed, as kernels and operators' schemas take it.
+
+    Raises:
+        ValueError: the seed does not fit 64 bits.
+    """
+    if not -(2**63) <= seed < 2**64:
+        raise ValueError(f"seed is {seed}, must fit 64 bits")
+    return seed - 2**64 if seed >= 2**63 else seed

@@ -60,21 +60,24 @@ def drop_words(
     row = torch.arange(first_row, first_row + rows, device=missing.device).unsqueeze(1)
     column = torch.arange(words, device=missing.device).unsqueeze(0)
     if rate is None:
-        threshold = _random_thresholds(row, seed, step, max_rate)
+        threshold = _random_thresholds(row, seed, step, rate_levels(max_rate, rate))
     else:
-        threshold = torch.full_like(row, round(rate * LEVELS))
+        threshold = torch.full_like(row, rate_levels(max_rate, rate))
     dropped = _bernoulli_words(row, column, threshold, seed, step)
     return missing | (dropped & _used_bits(fields, missing.device))
 
 
-def _random_thresholds(row: Tensor, seed: int, step: int, max_rate: float) -> Tensor:
-    """Random t in {0..LEVELS * max_rate}, int64 [B, 1]: p = t / LEVELS."""
+def rate_levels(max_rate: float, rate: float | None) -> int:
+    """The fixed or largest rate in units of 1 / LEVELS: all else is integer arithmetic."""
+    return round((max_rate if rate is None else rate) * LEVELS)
+
+
+def _random_thresholds(row: Tensor, seed: int, step: int, levels: int) -> Tensor:
+    """Random t in {0..levels}, int64 [B, 1]: p = t / LEVELS."""
     stream = torch.full_like(row, _STREAM_OF_RATE)
     word0, word1, _, _ = philox4x32((row, stream, torch.full_like(row, step), stream), seed)
     trapezoid = (word0 >> (WORD_BITS - PLANES)) + (word1 & 1)
-    if max_rate == 1.0:
-        return trapezoid
-    return torch.round(trapezoid * max_rate).to(torch.int64)
+    return (trapezoid * levels + LEVELS // 2) >> PLANES
 
 
 def _bernoulli_words(

@@ -1,0 +1,155 @@
+"""Mask words on a GPU: the forward process of ``forward_process.py``, bit for bit, in one launch.
+
+The two device functions make words wherever a kernel wants them, such as the fused denoiser.
+
+Legend: B rows, N fields, W = ceil(N / 32) words a row, R rows and C words of a tile; t is the
+threshold of a row, whose features are dropped with probability p = t / 2^12.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from dropdrift.kernels.feature_dropout.forward_process import rate_levels
+from dropdrift.kernels.philox import signed_seed
+
+ROWS_OF_TILE = 128
+
+
+@triton.jit
+def drop_thresholds(
+    row: tl.tensor, seed: tl.tensor, step: tl.tensor, levels: tl.tensor, FIXED_RATE: tl.constexpr
+) -> tl.tensor:
+    """Thresholds t of rows: one Philox call each, or none where the rate is fixed.
+
+    With the Philox words u_0, u_1 at (row, 0, step, 0): trapezoid = (u_0 >> 20) + (u_1 & 1) in
+    0..4096 and t = (trapezoid levels + 2048) >> 12. With a fixed rate, t = levels.
+
+    Args:
+        row: uint32, any shape: the rows of the global batch (``first_row`` + row, modulo 2^32).
+        seed: the 64-bit seed as a signed scalar; list it in ``do_not_specialize``.
+        step: scalar in 0..2^32 - 1; list it in ``do_not_specialize``.
+        levels: scalar, round(4096 max_rate) or round(4096 rate), in 0..4096.
+        FIXED_RATE: whether all rows have t = levels.
+
+    Returns:
+        int32 in 0..4096, the shape of ``row``.
+    """
+    if FIXED_RATE:
+        return tl.zeros_like(row).to(tl.int32) + levels
+    zero = tl.zeros_like(row)
+    word0, word1, _, _ = tl.philox(seed, row, zero, zero + step.to(tl.uint32), zero)
+    trapezoid = ((word0 >> 20) + (word1 & 1)).to(tl.int32)
+    return (trapezoid * levels + 2048) >> 12
+
+
+@triton.jit
+def drop_words_tile(
+    missing: tl.tensor,
+    row: tl.tensor,
+    column: tl.tensor,
+    threshold: tl.tensor,
+    fields: tl.tensor,
+    seed: tl.tensor,
+    step: tl.tensor,
+) -> tl.tensor:
+    """Missing-or-dropped words s for rows and word columns, each bit dropped with p = t / 4096.
+
+    Twelve Philox bit planes u_0..u_11, at (row, column, step, 1..3), are compared with the binary
+    digits d_0..d_11 of t for 32 fields at once, lowest digit first:
+    less := majority(d_k, not u_k, less), which ends as u < t. t = 4096 drops all.
+
+    Args:
+        missing: int32 [R, C], the naturally missing fields, which stay set; 0 beyond W.
+        row: uint32 [R, 1], see :func:`drop_thresholds`.
+        column: int32 [1, C] or a scalar tensor, the word w of fields 32 w .. 32 w + 31.
+        threshold: int32 [R, 1], of :func:`drop_thresholds`.
+        fields: N; the bits of fields beyond it (and the words beyond W) are as in ``missing``.
+        seed: see :func:`drop_thresholds`.
+        step: see :func:`drop_thresholds`.
+
+    Returns:
+        int32 [R, C] (all shapes may also be [R] with a scalar ``column``).
+    """
+    word = column.to(tl.uint32)
+    step_word = step.to(tl.uint32)
+    less = tl.zeros_like(missing)
+    for stream in tl.static_range(1, 4):
+        stream_word = tl.zeros_like(word) + stream
+        planes = tl.philox(seed, row, word, step_word, stream_word)
+        for quarter in tl.static_range(4):
+            digit = -((threshold >> (4 * stream - 4 + quarter)) & 1)
+            below = ~planes[quarter].to(tl.int32)
+            less = (digit & (below | less)) | (below & less)
+    dropped = tl.where(threshold == 4096, -1, less)
+    present = fields - 32 * column
+    used = tl.where(present >= 32, -1, (1 << tl.minimum(tl.maximum(present, 0), 31)) - 1)
+    return missing | (dropped & used)
+
+
+@triton.jit(do_not_specialize=["seed", "step", "first_row", "levels"])
+def drop_words_kernel(
+    missing: tl.tensor,
+    words: tl.tensor,
+    rows: tl.tensor,
+    fields: tl.tensor,
+    seed: tl.tensor,
+    step: tl.tensor,
+    first_row: tl.tensor,
+    levels: tl.tensor,
+    FIXED_RATE: tl.constexpr,
+    WORDS: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
+    BLOCK_WORDS: tl.constexpr,
+) -> None:
+    """Words s = missing | (u < t), int32 [B, W] to [B, W], one tile of rows a program."""
+    first = tl.program_id(0).to(tl.int64) * BLOCK_ROWS
+    local = first + tl.arange(0, BLOCK_ROWS)
+    column = tl.arange(0, BLOCK_WORDS)
+    place = local[:, None] * WORDS + column[None, :]
+    inside = (local[:, None] < rows) & (column[None, :] < WORDS)
+    row = first_row.to(tl.uint32) + local.to(tl.uint32)
+    threshold = drop_thresholds(row, seed, step, levels, FIXED_RATE)
+    tile = drop_words_tile(
+        tl.load(missing + place, mask=inside, other=0),
+        row[:, None],
+        column[None, :],
+        threshold[:, None],
+        fields,
+        seed,
+        step,
+    )
+    tl.store(words + place, tile, mask=inside)
+
+
+def make_words(
+    missing: Tensor,
+    fields: int,
+    seed: int,
+    step: int,
+    first_row: int,
+    max_rate: float,
+    rate: float | None,
+) -> Tensor:
+    """Launch the kernel; arguments and result as ``forward_process.drop_words``."""
+    words = missing.new_empty(missing.shape)
+    rows, words_of_row = missing.shape
+    if rows == 0:
+        return words
+    drop_words_kernel[(triton.cdiv(rows, ROWS_OF_TILE),)](
+        missing,
+        words,
+        rows,
+        fields,
+        signed_seed(seed),
+        step,
+        first_row,
+        rate_levels(max_rate, rate),
+        FIXED_RATE=rate is not None,
+        WORDS=words_of_row,
+        BLOCK_ROWS=ROWS_OF_TILE,
+        BLOCK_WORDS=triton.next_power_of_2(words_of_row),
+    )
+    return words
