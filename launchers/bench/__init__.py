@@ -12,6 +12,7 @@ DEFAULT = "training-step"
 BENCHMARKS = {
     DEFAULT: "Time training steps of DCN-V2 and AsymDiffRec, and the loader by itself.",
     "t2diff": "Time users' vectors by T2Diff, with and without its reverse process, and by SASRec.",
+    "inspect": "What the Triton kernels take of a GPU, compiled without one, and their budgets.",
 }
 
 
