@@ -14,8 +14,10 @@ from torch import Tensor
 
 from dropdrift.kernels.feature_dropout.forward_process import rate_levels
 from dropdrift.kernels.philox import signed_seed
+from dropdrift.kernels.specimen import Specimen
 
-ROWS_OF_TILE = 128
+# Small programs, so that a few thousand rows reach all multiprocessors.
+BLOCK_ROWS, WARPS, STAGES = 64, 2, 1
 
 
 @triton.jit
@@ -39,8 +41,7 @@ def drop_thresholds(
     """
     if FIXED_RATE:
         return tl.zeros_like(row).to(tl.int32) + levels
-    zero = tl.zeros_like(row)
-    word0, word1, _, _ = tl.philox(seed, row, zero, zero + step.to(tl.uint32), zero)
+    word0, word1, _, _ = tl.philox(seed, row, 0, step.to(tl.uint32), 0)
     trapezoid = ((word0 >> 20) + (word1 & 1)).to(tl.int32)
     return (trapezoid * levels + 2048) >> 12
 
@@ -73,12 +74,10 @@ def drop_words_tile(
     Returns:
         int32 [R, C] (all shapes may also be [R] with a scalar ``column``).
     """
-    word = column.to(tl.uint32)
-    step_word = step.to(tl.uint32)
+    word = tl.to_tensor(column).to(tl.uint32)
     less = tl.zeros_like(missing)
     for stream in tl.static_range(1, 4):
-        stream_word = tl.zeros_like(word) + stream
-        planes = tl.philox(seed, row, word, step_word, stream_word)
+        planes = tl.philox(seed, row, word, step.to(tl.uint32), stream)
         for quarter in tl.static_range(4):
             digit = -((threshold >> (4 * stream - 4 + quarter)) & 1)
             below = ~planes[quarter].to(tl.int32)
@@ -89,39 +88,35 @@ def drop_words_tile(
     return missing | (dropped & used)
 
 
-@triton.jit(do_not_specialize=["seed", "step", "first_row", "levels"])
+@triton.jit(
+    do_not_specialize=["rows", "words_of_row", "fields", "seed", "step", "first_row", "levels"]
+)
 def drop_words_kernel(
     missing: tl.tensor,
     words: tl.tensor,
     rows: tl.tensor,
+    words_of_row: tl.tensor,
     fields: tl.tensor,
     seed: tl.tensor,
     step: tl.tensor,
     first_row: tl.tensor,
     levels: tl.tensor,
     FIXED_RATE: tl.constexpr,
-    WORDS: tl.constexpr,
     BLOCK_ROWS: tl.constexpr,
-    BLOCK_WORDS: tl.constexpr,
 ) -> None:
-    """Words s = missing | (u < t), int32 [B, W] to [B, W], one tile of rows a program."""
-    first = tl.program_id(0).to(tl.int64) * BLOCK_ROWS
-    local = first + tl.arange(0, BLOCK_ROWS)
-    column = tl.arange(0, BLOCK_WORDS)
-    place = local[:, None] * WORDS + column[None, :]
-    inside = (local[:, None] < rows) & (column[None, :] < WORDS)
+    """Words s = missing | (u < t), int32 [B, W] to [B, W]: one row a lane, word after word.
+
+    So a row's threshold, its digits and the first products of its counters are made once.
+    """
+    local = tl.program_id(0).to(tl.int64) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
+    inside = local < rows
     row = first_row.to(tl.uint32) + local.to(tl.uint32)
     threshold = drop_thresholds(row, seed, step, levels, FIXED_RATE)
-    tile = drop_words_tile(
-        tl.load(missing + place, mask=inside, other=0),
-        row[:, None],
-        column[None, :],
-        threshold[:, None],
-        fields,
-        seed,
-        step,
-    )
-    tl.store(words + place, tile, mask=inside)
+    for column in range(words_of_row):
+        place = local * words_of_row + column
+        absent = tl.load(missing + place, mask=inside, other=0)
+        dropped = drop_words_tile(absent, row, column, threshold, fields, seed, step)
+        tl.store(words + place, dropped, mask=inside)
 
 
 def make_words(
@@ -138,18 +133,48 @@ def make_words(
     rows, words_of_row = missing.shape
     if rows == 0:
         return words
-    drop_words_kernel[(triton.cdiv(rows, ROWS_OF_TILE),)](
-        missing,
+    drop_words_kernel[(triton.cdiv(rows, BLOCK_ROWS),)](
+        missing.contiguous(),
         words,
         rows,
+        words_of_row,
         fields,
         signed_seed(seed),
         step,
         first_row,
         rate_levels(max_rate, rate),
         FIXED_RATE=rate is not None,
-        WORDS=words_of_row,
-        BLOCK_ROWS=ROWS_OF_TILE,
-        BLOCK_WORDS=triton.next_power_of_2(words_of_row),
+        BLOCK_ROWS=BLOCK_ROWS,
+        num_warps=WARPS,
+        num_stages=STAGES,
     )
     return words
+
+
+def specimens(capability: int) -> list[Specimen]:
+    """The kernel with a random and with a fixed rate."""
+    arguments = {
+        "missing": "*i32",
+        "words": "*i32",
+        "rows": "i32",
+        "words_of_row": "i32",
+        "fields": "i32",
+        "seed": "i64",
+        "step": "i32",
+        "first_row": "i32",
+        "levels": "i32",
+    }
+    return [
+        Specimen(
+            name=f"drop_words {rate} rate sm_{capability}",
+            kernel=drop_words_kernel,
+            arguments=arguments,
+            constants={"FIXED_RATE": rate == "fixed", "BLOCK_ROWS": BLOCK_ROWS},
+            divisible=("missing", "words"),
+            capability=capability,
+            warps=WARPS,
+            stages=STAGES,
+            tensor_cores=False,
+        )
+        for rate in ("random", "fixed")
+    ]
