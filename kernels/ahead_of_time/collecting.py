@@ -40,6 +40,11 @@ def all_specimens(
 def kernel_modules(package: str = KERNELS) -> Iterator[str]:
     """Full names of the modules ``triton_*.py`` in a package and the packages in it."""
     paths = importlib.import_module(package).__path__
-    for module in pkgutil.walk_packages(paths, f"{package}."):
+    for module in pkgutil.walk_packages(paths, f"{package}.", onerror=_import_again):
         if module.name.rpartition(".")[2].startswith("triton_"):
             yield module.name
+
+
+def _import_again(package: str) -> None:
+    """Raises what walk_packages would pass over, and the package's kernels with it."""
+    importlib.import_module(package)
