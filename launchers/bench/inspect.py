@@ -171,9 +171,11 @@ def _print_table(
     from dropdrift.training.plans.views.terminal import plan_console, print_fitted
 
     rows = tuple(
-        _row(each, bool(wrong[each.name])) for each in compiled if isinstance(each, Resources)
+        _row(each, "over" if wrong[each.name] else "kept")
+        for each in compiled
+        if isinstance(each, Resources)
     )
-    title = f"{len(compiled)} kernels, compiled by triton {triton_minor()}"
+    title = f"Kernels in {len(compiled)} configurations, compiled by triton {triton_minor()}"
     print_fitted(Grid(title, HEADER, rows), plan_console(), OPTIONAL)
     print(f"\n{NOTE}")
     if lines:
@@ -182,7 +184,7 @@ def _print_table(
         print("All keep to their budgets.")
 
 
-def _row(resources: Resources, over: bool) -> tuple[str, ...]:
+def _row(resources: Resources, verdict: str) -> tuple[str, ...]:
     blocks = (value for name, value in resources.tile.items() if _sizes_the_tile(name))
     return (
         resources.name,
@@ -195,7 +197,7 @@ def _row(resources: Resources, over: bool) -> tuple[str, ...]:
         str(resources.wgmma),
         str(resources.mma),
         " ".join(f"{count}x{bits}" for bits, count in sorted(resources.loads.items())),
-        "over" if over else "kept",
+        verdict,
     )
 
 
