@@ -37,7 +37,7 @@ class Budget:
 
     registers: int
     shared_bytes: int
-    narrow_loads: int
+    narrow_accesses: int
     tensor_cores: TensorCores
 
 
@@ -98,7 +98,9 @@ def problems(compiled: Resources | Failure, budgets: Budgets, triton: str) -> li
 def measured_budgets(compiled: Iterable[Resources | Failure]) -> dict[str, Budget]:
     """What specimens take now, as their budgets; none for one that no budget could allow."""
     return {
-        each.name: Budget(each.registers, each.shared_bytes, each.narrow_loads, each.tensor_cores)
+        each.name: Budget(
+            each.registers, each.shared_bytes, each.narrow_accesses, each.tensor_cores
+        )
         for each in compiled
         if isinstance(each, Resources) and not any(_broken_limits(each))
     }
@@ -135,7 +137,10 @@ def _over_budget(resources: Resources, budget: Budget, other_version: bool) -> I
         yield f"{resources.registers} registers, budget {budget.registers}"
     if resources.shared_bytes > budget.shared_bytes * slack:
         yield f"{resources.shared_bytes:,} bytes of shared memory, budget {budget.shared_bytes:,}"
-    if resources.narrow_loads > budget.narrow_loads:
-        yield f"{resources.narrow_loads} loads of less than 32 bits, budget {budget.narrow_loads}"
+    if resources.narrow_accesses > budget.narrow_accesses:
+        yield (
+            f"{resources.narrow_accesses} loads and stores under 32 bits, "
+            f"budget {budget.narrow_accesses}"
+        )
     if resources.tensor_cores != budget.tensor_cores:
         yield f"tensor cores: {resources.tensor_cores}, budget {budget.tensor_cores}"

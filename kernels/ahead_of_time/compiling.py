@@ -72,6 +72,7 @@ def compile_specimen(specimen: Specimen) -> Resources:
         mma=counted.mma,
         instructions=counted.total,
         loads=counted.loads,
+        stores=counted.stores,
         tensor_cores=GPUS[specimen.capability].tensor_cores if specimen.tensor_cores else "none",
         seconds=seconds,
     )

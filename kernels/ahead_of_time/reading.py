@@ -14,8 +14,8 @@ _INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]+\*/\s+\{?\s*(?:@!?U?P\w+\s+)?([A-Z][
 _MMA = {"HMMA", "IMMA", "DMMA", "BMMA"}
 _WGMMA = {"HGMMA", "IGMMA", "QGMMA", "BGMMA"}
 _STACK = {"LDL", "STL"}
-_LOADS = {"LDG", "LDGSTS"}
-_TILE_LOADS = {"UTMALDG", "UBLKCP"}
+_LOADS, _TILE_LOADS = {"LDG", "LDGSTS"}, {"UTMALDG"}
+_STORES, _TILE_STORES = {"STG"}, {"UTMASTG"}
 _WIDTHS = {"U8": "8", "S8": "8", "U16": "16", "S16": "16", "64": "64", "128": "128"}
 
 
@@ -28,6 +28,7 @@ class Instructions:
     mma: int
     spills: int
     loads: dict[str, int]
+    stores: dict[str, int]
 
 
 def read_usage(usage: str) -> tuple[int, int]:
@@ -42,19 +43,22 @@ def count_instructions(sass: str) -> Instructions:
     """Count what ``nvdisasm -c`` wrote."""
     counts: Counter[str] = Counter()
     loads: Counter[str] = Counter()
+    stores: Counter[str] = Counter()
     for instruction in _INSTRUCTION.findall(sass):
         operation, *modifiers = instruction.split(".")
         counts[operation] += 1
-        if operation in _LOADS:
-            # Those of 32 bits do not say so.
-            loads[next((_WIDTHS[word] for word in modifiers if word in _WIDTHS), "32")] += 1
-        elif operation in _TILE_LOADS:
-            loads["tma"] += 1
+        # Those of 32 bits do not say so.
+        bits = next((_WIDTHS[word] for word in modifiers if word in _WIDTHS), "32")
+        loads[bits] += operation in _LOADS
+        stores[bits] += operation in _STORES
+        loads["tma"] += operation in _TILE_LOADS
+        stores["tma"] += operation in _TILE_STORES
     assert counts, "code has instructions"
     return Instructions(
         total=counts.total() - counts["NOP"],
         wgmma=sum(counts[name] for name in _WGMMA),
         mma=sum(counts[name] for name in _MMA),
         spills=sum(counts[name] for name in _STACK),
-        loads=dict(loads),
+        loads=dict(+loads),
+        stores=dict(+stores),
     )

@@ -57,8 +57,9 @@ class Resources:
         wgmma: warp-group matrix instructions.
         mma: matrix instructions of one warp.
         instructions: all but padding.
-        loads: instructions that load from global memory by what a thread loads with one: ``8`` to
+        loads: instructions that load from global memory, by what a thread loads with one: ``8`` to
             ``128`` bits, or ``tma`` for a tile by the copy engine.
+        stores: instructions that store to it, likewise.
         tensor_cores: the matrix instructions that the specimen must have.
         seconds: what compiling took, about 0 where Triton's cache had it.
     """
@@ -75,13 +76,16 @@ class Resources:
     mma: int
     instructions: int
     loads: Mapping[str, int]
+    stores: Mapping[str, int]
     tensor_cores: TensorCores
     seconds: float
 
     @property
-    def narrow_loads(self) -> int:
-        """Loads of less than 32 bits, of which most lanes of a memory access go unused."""
-        return sum(count for bits, count in self.loads.items() if bits in ("8", "16"))
+    def narrow_accesses(self) -> int:
+        """Loads and stores of less than 32 bits, which move an eighth of what they could."""
+        return sum(
+            moved.get(bits, 0) for moved in (self.loads, self.stores) for bits in ("8", "16")
+        )
 
     @property
     def occupancy(self) -> float:

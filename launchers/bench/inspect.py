@@ -12,9 +12,9 @@ from dropdrift.launchers.bench import BENCHMARKS
 from dropdrift.launchers.options import parse_config
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from dropdrift.kernels.ahead_of_time.budgets import Budgets
+    from dropdrift.kernels.ahead_of_time.budgets import Budget, Budgets
     from dropdrift.kernels.ahead_of_time.resources import Failure, Resources
 
 OVER_BUDGET = 1
@@ -22,14 +22,12 @@ CAPABILITIES = (80, 90)
 
 HEADER = (
     *("Kernel", "Tile", "Warps", "Registers", "Shared", "Occupancy", "Instructions"),
-    *("wgmma", "mma", "Loads", "Budget"),
+    *("Matrix", "Loads", "Stores", "Budget"),
 )
-# What narrow terminals are not shown, first one first.
-OPTIONAL = ("Instructions", "Warps", "mma", "wgmma", "Tile", "Loads")
-NOTE = (
-    "Registers a thread; bytes of shared memory a program; occupancy is modelled; loads from "
-    "global\nmemory are instructions x bits a thread (tma: whole tiles)."
-)
+NOTE = """\
+Registers a thread; bytes of shared memory a program; occupancy is modelled. Matrix instructions are
+wgmma or mma; loads and stores of global memory are counted by bits a thread, or tma. The budget is
+that of registers; budgets.json holds the rest."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def run(arguments: list[str]) -> int:
     if options.json:
         _print_json(options, compiled, lines)
     else:
-        _print_table(compiled, wrong, lines)
+        _print_table(compiled, budgets, wrong, lines)
     return OVER_BUDGET if lines else 0
 
 
@@ -162,21 +160,20 @@ def _print_json(
 
 def _print_table(
     compiled: Sequence[Resources | Failure],
+    budgets: Budgets,
     wrong: dict[str, list[str]],
     lines: Sequence[str],
 ) -> None:
     from dropdrift.kernels.ahead_of_time.compiling import triton_minor
     from dropdrift.kernels.ahead_of_time.resources import Resources
-    from dropdrift.training.comparison import Grid
-    from dropdrift.training.plans.views.terminal import plan_console, print_fitted
 
-    rows = tuple(
-        _row(each, "over" if wrong[each.name] else "kept")
+    rows = [
+        _row(each, budgets.kernels.get(each.name), bool(wrong[each.name]))
         for each in compiled
         if isinstance(each, Resources)
-    )
-    title = f"Kernels in {len(compiled)} configurations, compiled by triton {triton_minor()}"
-    print_fitted(Grid(title, HEADER, rows), plan_console(), OPTIONAL)
+    ]
+    print(f"{len(rows)} configurations of kernels, compiled by triton {triton_minor()}\n")
+    print("\n".join(_in_columns([HEADER, *rows])))
     print(f"\n{NOTE}")
     if lines:
         print("\n".join(["", *lines]))
@@ -184,7 +181,7 @@ def _print_table(
         print("All keep to their budgets.")
 
 
-def _row(resources: Resources, verdict: str) -> tuple[str, ...]:
+def _row(resources: Resources, budget: Budget | None, over: bool) -> tuple[str, ...]:
     blocks = (value for name, value in resources.tile.items() if _sizes_the_tile(name))
     return (
         resources.name,
@@ -194,11 +191,23 @@ def _row(resources: Resources, verdict: str) -> tuple[str, ...]:
         f"{resources.shared_bytes:,}",
         f"{resources.occupancy:.0%}",
         f"{resources.instructions:,}",
-        str(resources.wgmma),
-        str(resources.mma),
-        " ".join(f"{count}x{bits}" for bits, count in sorted(resources.loads.items())),
-        verdict,
+        _counts({"wgmma": resources.wgmma, "mma": resources.mma}, " "),
+        _counts(resources.loads, "x"),
+        _counts(resources.stores, "x"),
+        f"{budget.registers if budget else 'none'}, {'over' if over else 'kept'}",
     )
+
+
+def _in_columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Names, which the options and budgets know them by, are never shortened."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *others in rows:
+        cells = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
+        yield "  ".join([name.ljust(widths[0]), *cells])
+
+
+def _counts(counts: Mapping[str, int], between: str) -> str:
+    return " ".join(f"{count}{between}{what}" for what, count in sorted(counts.items()) if count)
 
 
 def _sizes_the_tile(constant: str) -> bool:

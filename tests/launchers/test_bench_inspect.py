@@ -21,7 +21,7 @@ needs_toolchain = pytest.mark.skipif(
 # Two small kernels, which take a second to compile.
 SOME = ("--kernel", "drop_words", "--capability", "90")
 RANDOM, FIXED = "drop_words random rate sm_90", "drop_words fixed rate sm_90"
-GONE = Budget(registers=1, shared_bytes=0, narrow_loads=0, tensor_cores="none")
+GONE = Budget(registers=1, shared_bytes=0, narrow_accesses=0, tensor_cores="none")
 
 
 @needs_toolchain

@@ -106,6 +106,8 @@ def test_a_good_kernel_is_read(
     assert linear.shared_bytes == (128 + 64) * 64 * 2
     # They are 24,576 bytes, of which 128 threads load 16 at a time.
     assert linear.loads == {"128": 12}
+    # The sums are 16,384.
+    assert linear.stores == {"128": 8}
     assert linear.tensor_cores == instruction
     assert (linear.mma > 0, linear.wgmma > 0) == (capability == 80, capability == 90)
     assert linear.instructions > 100
@@ -122,7 +124,8 @@ def test_spilled_registers_and_narrow_loads_are_seen(
     assert unaligned.spills > 0
     # The same bytes, two at a time.
     assert unaligned.loads == {"16": 96}
-    assert unaligned.narrow_loads == 96
+    assert unaligned.stores == {"16": 64}
+    assert unaligned.narrow_accesses == 96 + 64
 
 
 def test_what_does_not_compile_says_why(compiled: dict[str, Resources | Failure]) -> None:

@@ -30,6 +30,7 @@ SASS = """\t.section\t.text.linear,"ax",@progbits
         /*00a0*/                   HMMA.16816.F32.BF16 R8, R4, R10, R8 ;
         /*00b0*/                   HADD2.F32 R8, -RZ, R4.H0_H0 ;
         /*00c0*/               @P0 BRA `(.L_x_1) ;
+        /*1b0c0*/                  STG.E.U8 desc[UR4][R2.64], R9 ;
         /*1b0d0*/                  EXIT ;
         /*1b0e0*/                  NOP;
 """
@@ -46,10 +47,11 @@ def test_a_file_of_two_kernels_is_refused() -> None:
 
 def test_instructions_are_counted_by_what_they_do() -> None:
     counted = count_instructions(SASS)
-    assert counted.total == 14  # without the padding
+    assert counted.total == 15  # without the padding
     assert (counted.wgmma, counted.mma, counted.spills) == (1, 1, 2)
 
 
-def test_loads_are_counted_by_the_bits_that_a_thread_loads() -> None:
-    loads = count_instructions(SASS).loads
-    assert loads == {"128": 1, "16": 1, "32": 1, "64": 1, "tma": 1}
+def test_loads_and_stores_are_counted_by_the_bits_that_a_thread_moves() -> None:
+    counted = count_instructions(SASS)
+    assert counted.loads == {"128": 1, "16": 1, "32": 1, "64": 1, "tma": 1}
+    assert counted.stores == {"8": 1}
