@@ -1,9 +1,9 @@
 """Device functions that the denoiser's kernels share: tiles of s, z and the hidden layer.
 
 Legend: B rows, N fields, W mask words, Z width of z, H hidden units; a tile has R rows, U hidden
-units, C columns (Z up to a power of two) and K fields. All sizes that a model fixes are constants,
-so that the compiler knows how far W1's rows and columns are aligned: it loads 16 bytes at a time
-wherever N and N + Z allow it.
+units and C columns (Z up to a power of two), and s comes in chunks of at most K fields. All sizes
+that a model fixes are constants, so that the compiler knows how far W1's rows and columns are
+aligned: it loads 16 bytes at a time wherever N and N + Z allow it.
 """
 
 from __future__ import annotations
@@ -45,8 +45,26 @@ def unpacked_tile(words: tl.tensor, DTYPE: tl.constexpr) -> tl.tensor:
     return tl.reshape(bits, (words.shape[0], words.shape[1] * 32)).to(DTYPE)
 
 
+@triton.constexpr_function
+def chunk_fields(fields: int, first: int, block: int) -> int:
+    """Fields of the chunk of s from ``first`` on: ``block``, or fewer where fewer are left."""
+    return min(block, max(32, triton.next_power_of_2(fields - first)))
+
+
+@triton.constexpr_function
+def one_bits(dtype: tl.dtype) -> int:
+    """The bits of 1.0."""
+    return {"bf16": 0x3F80, "fp16": 0x3C00, "fp32": 0x3F800000}[dtype.name]
+
+
+@triton.constexpr_function
+def same_size_int(dtype: tl.dtype) -> tl.dtype:
+    """The integer type of a floating-point type's size."""
+    return tl.int32 if dtype.primitive_bitwidth == 32 else tl.int16
+
+
 @triton.jit
-def step_tile(
+def step_chunk(
     words: tl.tensor,
     row: tl.tensor,
     valid: tl.tensor,
@@ -55,22 +73,54 @@ def step_tile(
     BLOCK_FIELDS: tl.constexpr,
     DTYPE: tl.constexpr,
 ) -> tl.tensor:
-    """K columns of s from words [B, W]: [R, K] of 0 and 1.
+    """The chunk of s from ``FIRST_FIELD`` on: see :func:`step_chunks`.
+
+    Words are loaded as bytes, and a byte is halved three times within its thread. So a thread ends
+    with eight columns side by side, which go to shared memory in one store of 16 bytes; unpacked by
+    broadcasting, neighbouring columns lie in different threads and each goes alone.
+    """
+    size: tl.constexpr = chunk_fields(FIELDS, FIRST_FIELD, BLOCK_FIELDS)
+    row_bytes: tl.constexpr = (FIELDS + 31) // 32 * 4
+    byte = FIRST_FIELD // 8 + tl.arange(0, size // 8)
+    place = words.to(tl.pointer_type(tl.int8)) + row[:, None] * row_bytes + byte[None, :]
+    there = valid[:, None] & (byte < row_bytes)[None, :]
+    bits = tl.load(place, mask=there, other=0).to(tl.int32)
+    bits = tl.join(bits, bits >> 4)
+    bits = tl.join(bits, bits >> 2)
+    bits = tl.join(bits, bits >> 1)
+    # Not .to(DTYPE), which converts one at a time.
+    ones = ((bits & 1) * one_bits(DTYPE)).to(same_size_int(DTYPE)).to(DTYPE, bitcast=True)
+    return tl.reshape(ones, (row.shape[0], size))
+
+
+@triton.jit
+def step_chunks(
+    words: tl.tensor,
+    row: tl.tensor,
+    valid: tl.tensor,
+    FIELDS: tl.constexpr,
+    BLOCK_FIELDS: tl.constexpr,
+    DTYPE: tl.constexpr,
+) -> tl.tuple:
+    """The rows of s as 0 and 1, in chunks of K fields; the last may be shorter.
 
     Args:
         words: pointer to int32 [B, W].
         row: int64 [R].
         valid: bool [R], row < B; the other rows are 0.
-        FIRST_FIELD: the first column's field, a multiple of 32.
-        FIELDS: N; columns beyond field N - 1 are 0, as the words' unused bits are.
+        FIELDS: N; columns beyond field N - 1 are the words' unused bits.
         BLOCK_FIELDS: K, 32 times a power of two.
-        DTYPE: type of the result.
+        DTYPE: type of the chunks.
+
+    Returns:
+        [R, K] and the like, as many as N fields need: for :func:`pre_activation_tile`. Made before
+        a loop over hidden units, they stay on chip through it.
     """
-    WORDS: tl.constexpr = (FIELDS + 31) // 32
-    word = FIRST_FIELD // 32 + tl.arange(0, BLOCK_FIELDS // 32)
-    there = valid[:, None] & (word < WORDS)[None, :]
-    packed = tl.load(words + row[:, None] * WORDS + word[None, :], mask=there, other=0)
-    return unpacked_tile(packed, DTYPE)
+    chunks = ()
+    for first in tl.static_range(0, FIELDS, BLOCK_FIELDS):
+        chunk = step_chunk(words, row, valid, first, FIELDS, BLOCK_FIELDS, DTYPE)
+        chunks = chunks + (chunk,)  # noqa: RUF005 - Triton adds tuples, it does not unpack them
+    return chunks
 
 
 @triton.jit
@@ -90,7 +140,7 @@ def pre_activation_tile(
 
     Args:
         z: [R, C], 0 beyond column Z - 1.
-        s: the :func:`step_tile` [R, K] of fields 0.., K.., 2 K.. up to the last.
+        s: :func:`step_chunks` of the same rows.
         weight1: pointer to W1 [H, N + Z], which is read in place.
         bias1: pointer to b1 [H].
         unit: int32 [U], the hidden units.
@@ -109,11 +159,11 @@ def pre_activation_tile(
     inside = (column < WIDTH)[:, None] & real[None, :]
     latent = tl.load(weight + FIELDS + column[:, None], mask=inside, other=0.0)
     bias = tl.load(bias1 + unit, mask=real, other=0.0).to(tl.float32)
-    pre = tl.zeros((z.shape[0], unit.shape[0]), dtype=tl.float32) + bias[None, :]
+    pre = tl.broadcast_to(bias[None, :], (z.shape[0], unit.shape[0]))
     pre = tl.dot(z, latent, pre, input_precision=PRECISION)
-    for chunk in tl.static_range((FIELDS + BLOCK_FIELDS - 1) // BLOCK_FIELDS):
-        field = chunk * BLOCK_FIELDS + tl.arange(0, BLOCK_FIELDS)
+    for first in tl.static_range(0, FIELDS, BLOCK_FIELDS):
+        field = first + tl.arange(0, chunk_fields(FIELDS, first, BLOCK_FIELDS))
         inside = (field < FIELDS)[:, None] & real[None, :]
         step = tl.load(weight + field[:, None], mask=inside, other=0.0)
-        pre = tl.dot(s[chunk], step, pre, input_precision=PRECISION)
+        pre = tl.dot(s[first // BLOCK_FIELDS], step, pre, input_precision=PRECISION)
     return pre, latent
