@@ -116,7 +116,7 @@ def step_chunks(
         [R, K] and the like, as many as N fields need: for :func:`pre_activation_tile`. Made before
         a loop over hidden units, they stay on chip through it.
     """
-    chunks = ()
+    chunks: tl.tuple = ()
     for first in tl.static_range(0, FIELDS, BLOCK_FIELDS):
         chunk = step_chunk(words, row, valid, first, FIELDS, BLOCK_FIELDS, DTYPE)
         chunks = chunks + (chunk,)  # noqa: RUF005 - Triton adds tuples, it does not unpack them
