@@ -46,12 +46,13 @@ def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def packaged_files() -> set[str]:
-    """What an installation must hold: every module and every file of options."""
+    """What an installation must hold: modules, code that is compiled there, files of options."""
     modules = (path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+    sources = (ROOT / "kernels").rglob("*.c")
     recipes = (ROOT / "launchers/recipes").glob("*.yaml")
     experiments = (ROOT / "launchers/experiments").glob("*.yaml")
     plans = (ROOT / "launchers/plan/configurations").glob("*.yaml")
-    paths = (*modules, *recipes, *experiments, *plans)
+    paths = (*modules, *sources, *recipes, *experiments, *plans)
     return {f"dropdrift/{path.relative_to(ROOT)}" for path in paths} | {
         "dropdrift/__init__.py",
         "dropdrift/__main__.py",

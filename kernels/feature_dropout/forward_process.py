@@ -10,16 +10,22 @@ the digits of a 12-bit threshold t, "u < t" for 32 fields at once takes 12 bitwi
 the values j / 2^12 for j = 0..2^12 with half the weight on both ends (the trapezoid rule), which
 keeps every P(T = k) within 2e-4 of 1 / (N + 1), relatively, for 200 fields (1.3e-3 for 512).
 
+With a largest rate below 1, a whole number of ``levels`` of 2^-12, t is j levels / 2^12 rounded up
+or down at random, so that its mean is exact. All of it is integer arithmetic: each backend, on any
+machine, makes the same words.
+
 Words are keyed by (seed, step, global row): the same for any number of ranks, any slicing of a
 batch, and after a restart.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
-from dropdrift.kernels.feature_dropout.words import WORD_BITS, word_count, wrap_to_int32
+from dropdrift.kernels.feature_dropout.words import WORD_BITS, wrap_to_int32
 from dropdrift.kernels.philox import MASK32, philox4x32
 
 PLANES = 12
@@ -28,41 +34,24 @@ LEVELS = 1 << PLANES
 _STREAM_OF_RATE = 0
 
 
-def drop_words(
+def make_words(
     missing: Tensor,
     fields: int,
-    *,
     seed: int,
     step: int,
     first_row: int,
-    max_rate: float = 1.0,
-    rate: float | None = None,
+    max_rate: float,
+    rate: float | None,
 ) -> Tensor:
-    """Missing-or-dropped words of a batch.
-
-    Args:
-        missing: int32 [B, W], the naturally missing fields; they stay set.
-        fields: N.
-        seed: 64-bit seed of the run.
-        step: the step that the draw belongs to, below 2**32.
-        first_row: position of row 0 in the global batch.
-        max_rate: p is uniform on [0, max_rate]; 1 makes T exactly uniform over the present fields.
-        rate: a fixed p for all rows instead, as robustness curves need; resolution 2**-12.
-
-    Returns:
-        int32 [B, W]: the step embedding s of the paper, 1 = missing.
-
-    Raises:
-        ValueError: a rate outside [0, 1] or words that do not fit the number of fields.
-    """
-    _check(missing, fields, max_rate if rate is None else rate)
+    """The reference of ``operators.drop_words``: its arguments, already checked."""
     rows, words = missing.shape
     row = torch.arange(first_row, first_row + rows, device=missing.device).unsqueeze(1)
     column = torch.arange(words, device=missing.device).unsqueeze(0)
+    levels = rate_levels(max_rate, rate)
     if rate is None:
-        threshold = _random_thresholds(row, seed, step, rate_levels(max_rate, rate))
+        threshold = _random_thresholds(row, seed, step, levels)
     else:
-        threshold = torch.full_like(row, rate_levels(max_rate, rate))
+        threshold = torch.full_like(row, levels)
     dropped = _bernoulli_words(row, column, threshold, seed, step)
     return missing | (dropped & _used_bits(fields, missing.device))
 
@@ -75,9 +64,10 @@ def rate_levels(max_rate: float, rate: float | None) -> int:
 def _random_thresholds(row: Tensor, seed: int, step: int, levels: int) -> Tensor:
     """Random t in {0..levels}, int64 [B, 1]: p = t / LEVELS."""
     stream = torch.full_like(row, _STREAM_OF_RATE)
-    word0, word1, _, _ = philox4x32((row, stream, torch.full_like(row, step), stream), seed)
-    trapezoid = (word0 >> (WORD_BITS - PLANES)) + (word1 & 1)
-    return (trapezoid * levels + LEVELS // 2) >> PLANES
+    word0, word1, word2, _ = philox4x32((row, stream, torch.full_like(row, step), stream), seed)
+    excess = WORD_BITS - PLANES
+    trapezoid = (word0 >> excess) + (word1 & 1)
+    return (trapezoid * levels + (word2 >> excess)) >> PLANES
 
 
 def _bernoulli_words(
@@ -96,18 +86,9 @@ def _bernoulli_words(
     return wrap_to_int32(torch.where(threshold == LEVELS, torch.full_like(less, MASK32), less))
 
 
+@lru_cache(maxsize=16)  # else each batch would copy them to the GPU
 def _used_bits(fields: int, device: torch.device) -> Tensor:
     """int32 [W], the bits of the fields that there are."""
     full, rest = divmod(fields, WORD_BITS)
     words = [MASK32] * full + ([(1 << rest) - 1] if rest else [])
     return wrap_to_int32(torch.tensor(words, dtype=torch.int64, device=device))
-
-
-def _check(missing: Tensor, fields: int, rate: float) -> None:
-    if not 0.0 <= rate <= 1.0:
-        raise ValueError(f"drop rate is {rate}, must be in [0, 1]")
-    if missing.dtype != torch.int32 or missing.shape[1] != word_count(fields):
-        raise ValueError(
-            f"missing words are {missing.dtype} {tuple(missing.shape)}, "
-            f"{fields} fields need int32 [rows, {word_count(fields)}]"
-        )

@@ -26,8 +26,8 @@ def drop_thresholds(
 ) -> tl.tensor:
     """Thresholds t of rows: one Philox call each, or none where the rate is fixed.
 
-    With the Philox words u_0, u_1 at (row, 0, step, 0): trapezoid = (u_0 >> 20) + (u_1 & 1) in
-    0..4096 and t = (trapezoid levels + 2048) >> 12. With a fixed rate, t = levels.
+    With the Philox words u_0, u_1, u_2 at (row, 0, step, 0): trapezoid = (u_0 >> 20) + (u_1 & 1) in
+    0..4096 and t = (trapezoid levels + (u_2 >> 20)) >> 12. With a fixed rate, t = levels.
 
     Args:
         row: uint32, any shape: the rows of the global batch (``first_row`` + row, modulo 2^32).
@@ -41,9 +41,9 @@ def drop_thresholds(
     """
     if FIXED_RATE:
         return tl.zeros_like(row).to(tl.int32) + levels
-    word0, word1, _, _ = tl.philox(seed, row, 0, step.to(tl.uint32), 0)
+    word0, word1, word2, _ = tl.philox(seed, row, 0, step.to(tl.uint32), 0)
     trapezoid = ((word0 >> 20) + (word1 & 1)).to(tl.int32)
-    return (trapezoid * levels + 2048) >> 12
+    return (trapezoid * levels + (word2 >> 20).to(tl.int32)) >> 12
 
 
 @triton.jit

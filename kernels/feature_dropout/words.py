@@ -22,7 +22,7 @@ def pack_words(flags: Tensor) -> Tensor:
     rows, fields = flags.shape
     padded = flags.new_zeros(rows, word_count(fields) * WORD_BITS)
     padded[:, :fields] = flags
-    bits = padded.view(rows, -1, WORD_BITS).to(torch.int64)
+    bits = padded.view(rows, word_count(fields), WORD_BITS).to(torch.int64)
     shifts = torch.arange(WORD_BITS, device=flags.device)
     return wrap_to_int32((bits << shifts).sum(dim=-1))
 
