@@ -5,7 +5,6 @@ Legend: B users of a batch, L positions, K items, d width.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from dropdrift.benchmarks.contenders import (
     check_contender,
     make_contenders,
 )
+from dropdrift.benchmarks.machine import choose_device, device_name, load_average
 from dropdrift.benchmarks.spread import Spread
 from dropdrift.data.batch import SequenceBatch
 from dropdrift.data.interactions.catalogue import Catalogue
@@ -99,8 +99,8 @@ def measure_user_costs(
         ValueError: no GPU, no compiler, or data that cannot be used.
         WrongResultError: a tower does not compute what it should.
     """
-    began = os.getloadavg()[0]
-    device = _device(options.device)
+    began = load_average()
+    device = choose_device(options.device)
     if options.compile:
         require_compiler(device)
     histories, items = _histories(options)
@@ -120,9 +120,8 @@ def measure_user_costs(
             seconds = SECONDS if repetition >= 0 else 0.0
             timings.append(_repetition(contenders, batches, single, repetition, seconds))
         widths.append(WidthCosts(width, _costs(contenders, timings[1:], errors)))
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    load = round(began, 2), round(os.getloadavg()[0], 2)
-    return UserCosts(widths, name, torch.get_num_threads(), load, items)
+    load = began, load_average()
+    return UserCosts(widths, device_name(device), torch.get_num_threads(), load, items)
 
 
 def _check(
@@ -191,13 +190,6 @@ def _costs(
         spreads = (Spread.of(batched), Spread.of(processor), Spread.of(alone))
         costs.append(Cost(name, *spreads, to_sasrec, to_last, error))
     return costs
-
-
-def _device(chosen: str) -> torch.device:
-    there = torch.cuda.is_available()
-    if chosen == "cuda" and not there:
-        raise ValueError("device is cuda, but torch finds no GPU: use --device cpu")
-    return torch.device("cuda" if there and chosen != "cpu" else "cpu")
 
 
 def _histories(options: T2DiffOptions) -> tuple[Histories, int]:

@@ -13,6 +13,7 @@ from dropdrift.data.typed_mapping import build, shown
 Op = Literal["mask-words", "mask-features", "denoiser", "drop-and-denoise"]
 Direction = Literal["forward", "backward", "both"]
 Dtype = Literal["float32", "bfloat16", "float16"]
+RecordedDtype = Literal[Dtype, "int32"]
 
 KIND = "kernel"
 
@@ -48,7 +49,7 @@ class Measurement:
         fields: N.
         width: Z of the denoiser, the width of each field for ``mask-features``, else 0.
         hidden: H of the denoiser, else 0.
-        dtype: type of the tensors; that of ``mask-words`` is the one that the mask is made for.
+        dtype: type of the tensors; ``int32`` for ``mask-words``.
         device: ``cpu`` or the GPU's name.
         activation: of the denoiser, else empty.
         timing: calls one after the other; None: the gate failed, or the provider is left out.
@@ -61,7 +62,7 @@ class Measurement:
             for its backward beyond its inputs; None: not measured.
         error: against float64; what it is of is the gate's, None: not finite, or not measured.
         tolerance: what the error must not exceed.
-        passed: whether the gate was passed.
+        passed: whether the gate was passed; None: the provider is left out, and was not asked.
         reason: why there is no timing; empty if there is one.
         ratio_to_best_other: time of the quickest provider of another family (all of dropdrift's
             modes are one) over this one's; None: there is none.
@@ -74,7 +75,7 @@ class Measurement:
     fields: int
     width: int
     hidden: int
-    dtype: Dtype
+    dtype: RecordedDtype
     device: str
     activation: str
     timing: Timing | None
@@ -85,7 +86,7 @@ class Measurement:
     memory_bytes: int | None
     error: float | None
     tolerance: float
-    passed: bool
+    passed: bool | None
     reason: str
     ratio_to_best_other: float | None
 
@@ -110,7 +111,7 @@ class Ceilings:
     copy_gb_per_s: float
     matmul: tuple[MatmulRate, ...]
 
-    def tflops(self, dtype: Dtype) -> float:
+    def tflops(self, dtype: RecordedDtype) -> float:
         """The rate of matrix products in ``dtype``."""
         return next(rate.tflops for rate in self.matmul if rate.dtype == dtype)
 
