@@ -9,13 +9,12 @@ Legend: B rows, D width of the embeddings, N fields, W mask words, Z width of z,
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from dropdrift.kernels.denoiser import denoise
+from dropdrift.kernels.denoiser import Denoiser
 from dropdrift.kernels.feature_dropout import drop_words, mask_features, unpack_words
 from dropdrift.models.config import AsymDiffRecConfig
 from dropdrift.models.losses import reconstruction_loss, task_loss
@@ -35,23 +34,6 @@ class Extractor(Protocol):
 
     def head(self, z: Tensor) -> Tensor:
         """f: [B, Z] to logits [B, L]."""
-
-
-class Denoiser(nn.Module):
-    """g([s, z_T]): two layers, N + Z -> hidden -> Z."""
-
-    def __init__(self, fields: int, width: int, hidden_width: int) -> None:
-        super().__init__()
-        self.weight1 = nn.Parameter(torch.empty(hidden_width, fields + width))
-        self.bias1 = nn.Parameter(torch.zeros(hidden_width))
-        self.weight2 = nn.Parameter(torch.empty(width, hidden_width))
-        self.bias2 = nn.Parameter(torch.zeros(width))
-        for weight in (self.weight1, self.weight2):
-            nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
-
-    def forward(self, words: Tensor, noisy: Tensor) -> Tensor:
-        """z_0' [B, Z] from s (int32 words [B, W]) and z_T [B, Z]."""
-        return denoise(words, noisy, self.weight1, self.bias1, self.weight2, self.bias2)
 
 
 class Diffusion(nn.Module):
@@ -80,7 +62,14 @@ class Diffusion(nn.Module):
         self.widths = widths
         self.config = config
         self.seed = seed
-        self.denoiser = Denoiser(len(widths), z_width, config.hidden_width)
+        self.denoiser = Denoiser(
+            len(widths),
+            z_width,
+            config.hidden_width,
+            # [B, H] is little beside the embeddings, and quicker to keep than to compute again.
+            save_hidden=True,
+            backend=config.backend,
+        )
         usual = [rate for rate in missing_rates if rate <= USUALLY_MISSING]
         self.usual_share = sum(usual) / len(usual) if usual else 0.0
         informative = torch.tensor([rate <= USUALLY_MISSING for rate in missing_rates])
@@ -112,8 +101,9 @@ class Diffusion(nn.Module):
             step=step,
             first_row=first_row,
             max_rate=self.config.max_drop_rate,
+            backend=self.config.backend,
         )
-        dropped = mask_features(embedded, words, self.widths)
+        dropped = mask_features(embedded, words, self.widths, backend=self.config.backend)
         # h works row by row, so one call serves both passes.
         clean, noisy = base.extract(torch.cat([embedded, dropped])).chunk(2)
         reconstructed = self.denoiser(words, noisy)

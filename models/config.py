@@ -12,6 +12,7 @@ from dropdrift.models.t2diff.config import T2DiffConfig
 ModelKind = Literal["ranking", "t2diff", "sasrec"]
 ReconstructionNorm = Literal["mean", "sum"]
 Serving = Literal["gated", "denoised", "plain"]
+Kernels = Literal["automatic", "triton", "torch", "reference"]
 # FBGEMM has no kernels for bf16 tables: see docs/numerics.md.
 TablePrecision = Literal["fp32", "fp16"]
 
@@ -60,6 +61,9 @@ class AsymDiffRecConfig:
             denoised: the denoiser's output, as in the paper. plain: without the denoiser.
         gate_steepness: How quickly the gate opens with the share q of features missing beyond the
             mean training row: 1 - exp(-gate_steepness q).
+        kernels: What drops features and denoises, in training and serving. automatic: Triton's
+            kernels on a GPU, torch on a CPU and where those do not fit. triton, torch: that one.
+            reference: the paper's equations in plain torch, slower, to compare with.
     """
 
     enabled: bool = True
@@ -71,6 +75,12 @@ class AsymDiffRecConfig:
     max_drop_rate: float = 1.0
     serving: Serving = "gated"
     gate_steepness: float = 6.0
+    kernels: Kernels = "automatic"
+
+    @property
+    def backend(self) -> str:
+        """``kernels`` as the operators take it."""
+        return "" if self.kernels == "automatic" else self.kernels
 
     def __post_init__(self) -> None:
         at_least("asymdiffrec.hidden_width", self.hidden_width, 1)

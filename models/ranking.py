@@ -80,6 +80,7 @@ class RankingModel(nn.Module):
         self.schema = schema
         self.tasks = task_names(schema, config)
         self.label_columns = [schema.label_index(task) for task in self.tasks]
+        self.backend = config.asymdiffrec.backend
         self.embedding = FieldEmbedding(schema, device, config.table_precision)
         self.missing_words = MissingWords(schema.field_names)
         self.dense = RankingHead(schema, config, len(self.tasks), seed)
@@ -103,7 +104,8 @@ class RankingModel(nn.Module):
         """Logits [B, L], with the fields of ``dropped`` (words, natural ones included) dropped."""
         if dropped is None:
             return self.dense.logits(embedded, missing)
-        return self.dense.logits(mask_features(embedded, dropped, self.schema.widths), dropped)
+        masked = mask_features(embedded, dropped, self.schema.widths, backend=self.backend)
+        return self.dense.logits(masked, dropped)
 
 
 def task_names(schema: Schema, config: ModelConfig) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The two-layer denoiser."""
 
-from dropdrift.kernels.denoiser.reference import denoise
+from dropdrift.kernels.denoiser.module import Denoiser
+from dropdrift.kernels.denoiser.operators import denoise, drop_and_denoise
 
-__all__ = ["denoise"]
+__all__ = ["Denoiser", "denoise", "drop_and_denoise"]
