@@ -15,8 +15,8 @@ is 4.3 standard errors wide. A difference must exceed all of three bands to be c
    (Bonferroni): of many measurements that are all as noisy, one is called by chance in 5% of the
    comparisons at most;
 3. what the calls' own spread leaves of the medians' error, at the same level as 2: a standard
-   deviation of (p80 - p20) / 1.68 and sqrt(pi / 2) of it over the root of the calls. It holds for
-   calls that are independent, and is a lower bound where the two medians agree by chance.
+   deviation of (p80 - p20) / 1.68 and sqrt(pi / 2) of it over the root of the times. It holds for
+   times that are independent, and is a lower bound where the two medians agree by chance.
 
 Where a few measurements are far noisier than the rest, only 1 holds for them: each of those is
 called by chance in up to 5% of the comparisons. Run-to-run noise is not seen with one run a side.
@@ -251,7 +251,7 @@ def _timings(measurement: Measurement, any_gpu: bool) -> Iterator[tuple[Case, Ti
 
 def _check(timing: Timing, case: Case, name: str) -> None:
     times = (timing.median_ms, timing.repeated_median_ms, timing.p20_ms, timing.p80_ms)
-    if min(times) <= 0 or timing.calls < 1 or timing.p20_ms > timing.p80_ms:
+    if min(times) <= 0 or timing.samples < 1 or timing.p20_ms > timing.p80_ms:
         raise ValueError(f"{name}: the times of {case.text} cannot be: {timing}")
 
 
@@ -314,7 +314,7 @@ def _noise(old: Timings, new: Timings) -> _Noise:
 def _standard_error(timings: Timings) -> float:
     """Of the mean value of the runs, by the spread of their calls alone."""
     squares = [
-        math.pi / 2 * (math.log(t.p80_ms / t.p20_ms) / P20_TO_P80) ** 2 / (2 * t.calls)
+        math.pi / 2 * (math.log(t.p80_ms / t.p20_ms) / P20_TO_P80) ** 2 / (2 * t.samples)
         for t in timings
     ]
     return math.sqrt(sum(squares)) / len(timings)

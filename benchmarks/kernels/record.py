@@ -28,6 +28,8 @@ class Timing:
         p80_ms: its 80th percentile.
         repeated_median_ms: median of the second measurement: how far apart the two are is noise.
         calls: calls of the first measurement.
+        samples: times that median and percentiles are of: on a GPU one a call, on a CPU the mean
+            of a block of calls.
     """
 
     median_ms: float
@@ -35,6 +37,7 @@ class Timing:
     p80_ms: float
     repeated_median_ms: float
     calls: int
+    samples: int
 
 
 @dataclass(frozen=True)

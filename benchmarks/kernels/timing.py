@@ -44,7 +44,7 @@ class Contender:
         """What was measured."""
         p20, median, p80 = np.percentile(self.samples[0], (20, 50, 80)).tolist()
         repeated = float(np.median(self.samples[1]))
-        return Timing(median, p20, p80, repeated, self.calls[0])
+        return Timing(median, p20, p80, repeated, self.calls[0], len(self.samples[0]))
 
 
 def time_in_turn(

@@ -37,6 +37,7 @@ def made_timing(median_ms: float, repeated_ms: float | None = None, **changes: A
         p80_ms=1.001 * median_ms,
         repeated_median_ms=median_ms if repeated_ms is None else repeated_ms,
         calls=10_000,
+        samples=10_000,
     )
     return dataclasses.replace(timing, **changes)
 

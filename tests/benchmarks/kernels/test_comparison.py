@@ -133,10 +133,10 @@ def test_the_band_is_students_t_of_what_differs() -> None:
 
 
 def test_medians_that_agree_by_chance_do_not_hide_how_calls_differ() -> None:
-    """Ten calls that spread by 20% say little of their median, whatever the second median is."""
+    """Ten times that spread by 20% say little of their median, whatever the second median is."""
 
     def run(median: float) -> KernelRun:
-        spread = {"p20_ms": 0.9 * median, "p80_ms": 1.1 * median, "calls": 10}
+        spread = {"p20_ms": 0.9 * median, "p80_ms": 1.1 * median, "samples": 10}
         return made_run([made_measurement(made_timing(median, **spread))])
 
     (change,) = compared(run(10.0), run(10.5)).changes
@@ -240,7 +240,7 @@ def test_a_file_of_several_revisions_or_machines_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "timing", [made_timing(0), made_timing(1, calls=0), made_timing(1, p20_ms=2.0)]
+    "timing", [made_timing(0), made_timing(1, samples=0), made_timing(1, p20_ms=2.0)]
 )
 def test_times_that_cannot_be_are_refused(timing) -> None:
     run = made_run([made_measurement(timing)])

@@ -23,7 +23,7 @@ MEASUREMENT = Measurement(
     dtype="bfloat16",
     device="cpu",
     activation="relu",
-    timing=Timing(20.0, 15.25, 1234.5, 22.0, 12),
+    timing=Timing(20.0, 15.25, 1234.5, 22.0, 12, 12),
     graph_timing=None,
     bytes_moved=40_000_000,
     flops=3_000_000_000,
@@ -35,9 +35,9 @@ MEASUREMENT = Measurement(
     reason="",
     ratio_to_best_other=0.5,
 )
-SPLIT = replace(MEASUREMENT, provider="eager-split", timing=Timing(16.0, 16.0, 16.0, 16.0, 5))
-OURS = replace(MEASUREMENT, provider="dropdrift-torch", timing=Timing(8.0, 8.0, 8.0, 8.0, 5))
-SAVING = replace(OURS, provider="dropdrift-torch-save", timing=Timing(4.0, 4.0, 4.0, 4.0, 5))
+SPLIT = replace(MEASUREMENT, provider="eager-split", timing=Timing(16.0, 16.0, 16.0, 16.0, 5, 5))
+OURS = replace(MEASUREMENT, provider="dropdrift-torch", timing=Timing(8.0, 8.0, 8.0, 8.0, 5, 5))
+SAVING = replace(OURS, provider="dropdrift-torch-save", timing=Timing(4.0, 4.0, 4.0, 4.0, 5, 5))
 
 
 def test_a_row_says_it_all() -> None:
@@ -78,8 +78,8 @@ def test_what_is_left_out_is_not_called_wrong() -> None:
 def test_replays_of_a_graph_are_compared_with_one_another() -> None:
     on_gpu = [replace(m, device="NVIDIA H200") for m in (MEASUREMENT, OURS)]
     graphs = [
-        replace(on_gpu[0], graph_timing=Timing(3.0, 3.0, 3.0, 3.0, 9)),
-        replace(on_gpu[1], graph_timing=Timing(2.0, 1.0, 2.5, 2.0, 9)),
+        replace(on_gpu[0], graph_timing=Timing(3.0, 3.0, 3.0, 3.0, 9, 9)),
+        replace(on_gpu[1], graph_timing=Timing(2.0, 1.0, 2.5, 2.0, 9, 9)),
     ]
     lines = table(graphs)
     assert "peak" in lines[2]
