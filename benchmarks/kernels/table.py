@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Sequence
 
 from dropdrift.benchmarks.kernels.providers import family
 from dropdrift.benchmarks.kernels.record import Ceilings, KernelRun, Measurement, Timing
+from dropdrift.benchmarks.kernels.wording import significant
 
 LINE_WIDTH = 100
 NAME_WIDTH = 21
@@ -19,16 +19,17 @@ def introduction(device: str, threads: int, ceilings: Ceilings) -> list[str]:
     """What the tables are measured on, and what their columns mean."""
     on_cpu = device == "cpu"
     where = f"{threads} CPU thread{'s' * (threads > 1)}" if on_cpu else device
-    rates = ", ".join(f"{rate.dtype} {_short(rate.tflops, 3)}" for rate in ceilings.matmul)
+    rates = ", ".join(f"{rate.dtype} {significant(rate.tflops, 3)}" for rate in ceilings.matmul)
     memory = (
         "saved: MB that a forward keeps for its backward beyond its inputs"
         if on_cpu
         else "peak: the most MB that a call allocates at once"
     )
+    copies = significant(ceilings.copy_gb_per_s, 3)
     text = (
-        f"{where}: a copy moves {_short(ceilings.copy_gb_per_s, 3)} GB/s, matrix products reach "
-        f"{rates} TFLOP/s. Times are milliseconds a call; the denoiser's include drawing its mask, "
-        "whoever computes it. GB/s and TFLOP/s: of what must be moved and multiplied at least. "
+        f"{where}: a copy moves {copies} GB/s, matrix products reach {rates} TFLOP/s. Times are "
+        "milliseconds a call; the denoiser's include drawing its mask, whoever computes it. "
+        "GB/s and TFLOP/s: of what must be moved and multiplied at least. "
         "floor: the share of the time that this takes at the rates above, modelled from them. "
         f"{memory}. error: relative, against float64 with the mask that was drawn; of mask words, "
         "that of the mean share dropped. /eager and /best: the time of eager, and of the quickest "
@@ -45,10 +46,11 @@ def table(measurements: Sequence[Measurement]) -> list[str]:
         *("median", "p20", "p80", "GB/s", "TFLOP/s", "floor", memory, "error", "ok"),
         *("/eager", "/best"),
     )
+    moved, multiplied = 1e-6 * first.bytes_moved, 1e-9 * first.flops
     lines = [
         _title(first),
-        f"at least {_short(1e-6 * first.bytes_moved, 3)} MB and "
-        f"{_short(1e-9 * first.flops, 3)} GFLOP: floor {_short(first.floor_ms, 3)} ms (modelled)",
+        f"at least {significant(moved, 3)} MB and {significant(multiplied, 3)} GFLOP: floor "
+        f"{significant(first.floor_ms, 3)} ms (modelled)",
         " " * NAME_WIDTH + _cells(titles),
     ]
     for measurement in measurements:
@@ -85,7 +87,7 @@ def _line(measurement: Measurement, all_of_them: Sequence[Measurement]) -> str:
     times = {m.provider: m.timing.median_ms for m in all_of_them if m.timing}
     cells = (
         *_speeds(measurement, timing),
-        "-" if memory is None else _short(1e-6 * memory, 3),
+        "-" if memory is None else significant(1e-6 * memory, 3),
         f"{measurement.error:.1e}",
         "yes",
         *_ratios(measurement.provider, times),
@@ -107,11 +109,11 @@ def _graph_line(measurement: Measurement, all_of_them: Sequence[Measurement]) ->
 def _speeds(measurement: Measurement, timing: Timing) -> tuple[str, ...]:
     milliseconds = timing.median_ms
     return (
-        _short(milliseconds, 4),
-        _short(timing.p20_ms, 4),
-        _short(timing.p80_ms, 4),
-        _short(1e-6 * measurement.bytes_moved / milliseconds, 3),
-        _short(1e-9 * measurement.flops / milliseconds, 3) if measurement.flops else "-",
+        significant(milliseconds, 4),
+        significant(timing.p20_ms, 4),
+        significant(timing.p80_ms, 4),
+        significant(1e-6 * measurement.bytes_moved / milliseconds, 3),
+        significant(1e-9 * measurement.flops / milliseconds, 3) if measurement.flops else "-",
         f"{measurement.floor_ms / milliseconds:.0%}",
     )
 
@@ -127,11 +129,3 @@ def _ratios(provider: str, times: dict[str, float]) -> tuple[str, str]:
 
 def _cells(texts: Sequence[str]) -> str:
     return "".join(f"{text:>{width}}" for text, width in zip(texts, WIDTHS, strict=True))
-
-
-def _short(value: float, digits: int) -> str:
-    """``value`` with so many significant digits: all of those before the point, 4 after it."""
-    if not value:
-        return "0"
-    decimals = digits - 1 - math.floor(math.log10(value))
-    return f"{value:,.{min(max(decimals, 0), 4)}f}"

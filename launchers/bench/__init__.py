@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 
 from dropdrift.data.typed_mapping import suggestion
+from dropdrift.launchers.stack import require_matched_stack
 
 DEFAULT = "training-step"
 
@@ -12,8 +13,14 @@ DEFAULT = "training-step"
 BENCHMARKS = {
     DEFAULT: "Time training steps of DCN-V2 and AsymDiffRec, and the loader by itself.",
     "t2diff": "Time users' vectors by T2Diff, with and without its reverse process, and by SASRec.",
+    "kernels": "Check and time the kernels, next to plain torch and torch.compile.",
+    "plot": "Draw measurements of 'kernels' on a page that needs no network.",
+    "compare": "What became slower: against a git revision, or between two files of 'kernels'.",
     "inspect": "What the Triton kernels take of a GPU, compiled without one, and their budgets.",
 }
+
+# Those that import torchrec, which must match torch; the others run wherever torch does.
+WITH_TORCHREC = (DEFAULT, "t2diff")
 
 
 def run(arguments: list[str]) -> int:
@@ -33,6 +40,8 @@ def run(arguments: list[str]) -> int:
             f"unknown benchmark {name!r}; there are: {', '.join(BENCHMARKS)}"
             f"{suggestion(name, BENCHMARKS, str)}"
         )
+    if name in WITH_TORCHREC and {"-h", "--help"}.isdisjoint(arguments):
+        require_matched_stack()
     module = importlib.import_module(f"dropdrift.launchers.bench.{name.replace('-', '_')}")
     code: int = module.run(arguments)
     return code
