@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dropdrift.kernels.feature_dropout import drop_words, mask_features, pack_words, unpack_words
 from dropdrift.models.asymdiffrec import Diffusion
@@ -203,3 +204,47 @@ def test_largest_drop_rate_reaches_the_forward_process(setting):
     assert not unpack_words(words, FIELDS).any()
     expected = few.denoiser(complete, base.extract(embedded)) - base.extract(embedded)
     torch.testing.assert_close(parts["reconstruction"], expected.detach().square().mean())
+
+
+class Backends(TorchDispatchMode):
+    """Which of the kernels' operators are called, with which backend."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = {}
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        if operator.namespace == "dropdrift":
+            self.seen.setdefault(operator._opname, set()).add(args[-1])
+        return operator(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("kernels", "backend"), [("automatic", ""), ("torch", "torch"), ("reference", "reference")]
+)
+def test_training_and_serving_run_the_kernels_that_are_asked_for(setting, kernels, backend):
+    base, embedded, missing, labels = setting
+    model = diffusion(kernels=kernels)
+    with Backends() as training:
+        total, _ = model.losses(base, embedded, missing, labels, STEP, 0)
+        total.backward()
+    dropping = {"drop_words": {backend}, "mask_features": {backend}}
+    denoising = {"denoise": {backend}, "denoise_backward": {backend}}
+    if kernels == "reference":
+        denoising = {}  # plain torch, which is no operator of ours
+    assert training.seen == dropping | denoising
+    with Backends() as serving, torch.no_grad():
+        model.serve(base.extract(embedded), missing)
+    assert serving.seen == {name: denoising[name] for name in denoising if name == "denoise"}
+
+
+def test_losses_and_gradients_are_the_references(setting):
+    base, embedded, missing, labels = setting
+    results = []
+    for kernels in ("automatic", "reference"):
+        model = diffusion(kernels=kernels, reconstruction_weight=1.0)
+        total, parts = model.losses(base, embedded, missing, labels, STEP, 0)
+        leaves = [embedded, *base.parameters(), *model.denoiser.parameters()]
+        results.append([total, *parts.values(), *torch.autograd.grad(total, leaves)])
+    for ours, reference in zip(*results, strict=True):
+        torch.testing.assert_close(ours, reference)

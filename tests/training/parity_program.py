@@ -21,7 +21,7 @@ from torchrec.distributed.types import ShardingPlan
 from dropdrift.data.config import DataConfig
 from dropdrift.data.loading.loader import Cursor, Loader
 from dropdrift.data.schema import Schema, Table
-from dropdrift.models.config import DCNv2Config, ModelConfig
+from dropdrift.models.config import AsymDiffRecConfig, DCNv2Config, ModelConfig
 from dropdrift.models.ranking import RankingModel
 from dropdrift.sharding.constraints import sharders
 from dropdrift.training.build import build_model
@@ -36,9 +36,14 @@ STEPS = 4
 
 def configuration(data: Path, plan: str) -> TrainConfig:
     sparse = "adagrad" if plan.endswith("adagrad") else "rowwise_adagrad"
+    kernels = "reference" if plan.endswith("reference") else "automatic"
     return TrainConfig(
         data=DataConfig(path=data, batch_size=64, lanes=2, prefetch=0),
-        model=ModelConfig(tasks=("click", "like"), dcnv2=DCNv2Config(deep_widths=(16,))),
+        model=ModelConfig(
+            tasks=("click", "like"),
+            dcnv2=DCNv2Config(deep_widths=(16,)),
+            asymdiffrec=AsymDiffRecConfig(kernels=kernels),  # type: ignore[arg-type]  # likewise
+        ),
         optimizer=OptimizerConfig(sparse=sparse),  # type: ignore[arg-type]  # one of the literals
     )
 

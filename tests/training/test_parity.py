@@ -13,7 +13,8 @@ from dropdrift.data.schema import Schema
 from dropdrift.sharding.initialise import fill_shard
 
 PROGRAM = Path(__file__).with_name("parity_program.py")
-PLANS = ["planner", "spread", "last", "columns-adagrad"]
+# "-reference": without the kernels' operators, which the one process has.
+PLANS = ["planner", "spread", "last", "columns-adagrad", "planner-reference"]
 
 pytestmark = pytest.mark.timeout(280)
 
