@@ -55,7 +55,7 @@ COMMANDS = {
         "see, question, compare and fix sharding plans", needs_torch=True, many_ranks=True
     ),
     "demo": Command("train and compare two models on built-in data", needs_torch=True),
-    "bench": Command("run the benchmarks", needs_torch=True),
+    "bench": Command("run the benchmarks"),
     "doctor": Command("check the installation and this machine"),
 }
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 
@@ -41,38 +39,58 @@ def test_all_are_timed_in_turn_and_as_often(monkeypatch: pytest.MonkeyPatch) -> 
     assert [c.calls for c in contenders] == [[5, 5]] * 3
 
 
-def test_a_measurement_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "BLOCK_MS", 1.0)
-    contenders = [Contender(lambda _: lambda: time.sleep(0.001)) for _ in range(2)]
-    started = time.perf_counter()
-    time_in_turn(contenders, 0.05, CPU)
-    assert time.perf_counter() - started > 2 * 2 * 0.05
-    assert min(min(c.samples[0]) for c in contenders) >= 1.0
+class Clock:
+    """Seconds that pass only where a test says so: a busy machine changes nothing."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def perf_counter(self) -> float:
+        return self.seconds
+
+    def taking(self, milliseconds: float):
+        def call() -> None:
+            self.seconds += 1e-3 * milliseconds
+
+        return call
 
 
-def test_short_calls_are_timed_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """2 ms of work in 20 calls: what prepares a call is not timed."""
-    monkeypatch.setattr(timing, "BLOCK_MS", 2.0)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(timing, "time", clock)
+    return clock
+
+
+def test_a_measurement_takes_its_time(clock: Clock) -> None:
+    """Rounds of 20 and 40 ms until 2 x 500 ms have gone, twice."""
+    quick, slow = (Contender(lambda _, ms=ms: clock.taking(ms)) for ms in (1.0, 40.0))
+    time_in_turn([quick, slow], 0.5, CPU)
+    assert [len(samples) for samples in (*quick.samples, *slow.samples)] == [17] * 4
+    assert (quick.calls, slow.calls) == ([17 * 20] * 2, [17] * 2)
+    assert quick.timing().median_ms == pytest.approx(1.0)
+    assert slow.timing().repeated_median_ms == pytest.approx(40.0)
+
+
+def test_short_calls_are_timed_in_blocks(clock: Clock) -> None:
+    """50 calls of 0.4 ms make 20 ms: what prepares a call is not timed."""
     numbers: list[int] = []
 
     def prepare(number: int):
         numbers.append(number)
-        time.sleep(0.0005)
-        return lambda: time.sleep(0.0001)
+        clock.seconds += 7.0
+        return clock.taking(0.4)
 
     contender = Contender(prepare)
     time_in_turn([contender], 1e-9, CPU)
-    blocks = (len(numbers) - 2) / 10
-    assert 3 <= blocks <= 20
-    assert contender.calls[0] == contender.calls[1] == 5 * blocks
-    assert all(0.1 <= sample < 0.5 for sample in contender.samples[0])
-    # The inputs go on from block to block.
-    assert numbers[2 : 2 + 5 * int(blocks)] == list(range(5 * int(blocks)))
+    assert contender.calls == [5 * 50, 5 * 50]
+    assert contender.samples == ([pytest.approx(0.4)] * 5, [pytest.approx(0.4)] * 5)
+    # After two calls that tell how long one takes, the inputs go on from block to block.
+    assert numbers == [0, 0, *range(250), *range(250)]
 
 
-def test_a_replay_counts_as_the_calls_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "BLOCK_MS", 1.0)
-    contender = Contender(lambda _: lambda: time.sleep(0.004), calls_in_one=8)
+def test_a_replay_counts_as_the_calls_in_it(clock: Clock) -> None:
+    contender = Contender(lambda _: clock.taking(40.0), calls_in_one=8)
     time_in_turn([contender], 1e-9, CPU)
     assert contender.calls == [40, 40]
-    assert all(0.5 <= sample < 2 for sample in contender.samples[0])
+    assert contender.timing().median_ms == pytest.approx(5.0)
