@@ -38,6 +38,8 @@ def masked(embedded: Tensor, words: Tensor, widths: Sequence[int]) -> Tensor:
     """
     rows, width = embedded.shape
     unit = gcd(*widths)
+    if unit == 1:  # then the mask would be as large
+        return masked_reference(embedded, words, widths)
     integer = _INTEGERS[embedded.element_size()]
     keep = unpack_words(words, len(widths), integer) - 1  # 1 to no bit, 0 to all
     if len(set(widths)) > 1:

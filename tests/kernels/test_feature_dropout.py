@@ -13,7 +13,7 @@ from dropdrift.kernels.feature_dropout import (
     unpack_words,
     word_count,
 )
-from dropdrift.kernels.feature_dropout.forward_process import LEVELS
+from dropdrift.kernels.feature_dropout.forward_process import LEVELS, rate_levels
 from dropdrift.kernels.philox import philox4x32
 
 
@@ -62,21 +62,77 @@ def test_number_of_dropped_features_is_uniform(fields):
     assert chi_square < fields + 5 * np.sqrt(2 * fields) + 5
 
 
-@pytest.mark.parametrize(("fields", "error"), [(45, 1.0e-5), (200, 2.0e-4), (512, 1.3e-3)])
-def test_the_levels_of_p_make_the_number_dropped_uniform(fields, error):
-    """The figures of docs/numerics.md, summed over all p = j / LEVELS, the ends at half weight."""
-    p = np.arange(1, LEVELS) / LEVELS
-    log_choices = [
-        math.lgamma(fields + 1) - math.lgamma(k + 1) - math.lgamma(fields - k + 1)
-        for k in range(fields + 1)
-    ]
-    chances = [
-        np.exp(choices + k * np.log(p) + (fields - k) * np.log1p(-p)).sum() / LEVELS
-        + (k in (0, fields)) / (2 * LEVELS)  # p = 0 drops none, p = 1 all
-        for k, choices in enumerate(log_choices)
-    ]
-    relative = np.abs(np.array(chances) * (fields + 1) - 1)
-    assert relative.max() == pytest.approx(error, rel=0.05)
+def weights_of_levels(levels: int) -> np.ndarray:
+    """P(t = 0 .. levels): each j of 0..LEVELS, the ends at half weight, goes to a neighbour of
+    j levels / LEVELS, the nearer the likelier.
+    """
+    weights = np.zeros(levels + 2)
+    for j in range(LEVELS + 1):
+        whole, rest = divmod(j * levels, LEVELS)
+        weight = (0.5 if j in (0, LEVELS) else 1.0) / LEVELS
+        weights[whole] += weight * (1 - rest / LEVELS)
+        weights[whole + 1] += weight * rest / LEVELS
+    assert weights[-1] == 0
+    return weights[:-1]
+
+
+def chances_of_numbers(fields: int, p: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """P(T = 0 .. N) with p distributed by weights."""
+    inner = (p > 0) & (p < 1)
+    inner_p, inner_weights = p[inner], weights[inner]
+    chances = np.empty(fields + 1)
+    for k in range(fields + 1):
+        choices = math.lgamma(fields + 1) - math.lgamma(k + 1) - math.lgamma(fields - k + 1)
+        logarithms = choices + k * np.log(inner_p) + (fields - k) * np.log1p(-inner_p)
+        chances[k] = (np.exp(logarithms) * inner_weights).sum()
+    chances[0] += weights[p == 0].sum()
+    chances[fields] += weights[p == 1].sum()
+    return chances
+
+
+def uniform_chances_of_numbers(fields: int, largest: float) -> np.ndarray:
+    """The same for p ~ Uniform(0, largest), by the midpoint rule on a fine grid."""
+    points = 1 << 17
+    p = largest * (np.arange(points) + 0.5) / points
+    return chances_of_numbers(fields, p, np.full(points, 1 / points))
+
+
+@pytest.mark.parametrize(
+    ("fields", "max_rate", "error"),
+    [
+        (45, 1.0, 1.0e-5),
+        (200, 1.0, 2.0e-4),
+        (512, 1.0, 1.3e-3),
+        (200, 0.9, 3.6e-4),
+        (200, 0.5, 2.0e-4),
+        (200, 0.3, 2.2e-4),
+        (200, 0.1, 2.0e-4),
+    ],
+)
+def test_the_levels_of_p_make_the_number_dropped_uniform(fields, max_rate, error):
+    """The figures of docs/numerics.md, of all T that are not a thousand times rarer than 1 / N."""
+    levels = rate_levels(max_rate, None)
+    p = np.arange(levels + 1) / LEVELS
+    exact = uniform_chances_of_numbers(fields, levels / LEVELS)
+    if max_rate == 1:
+        np.testing.assert_allclose(exact, 1 / (fields + 1), rtol=1e-6)
+    likely = exact > 1e-3 / (fields + 1)
+    relative = chances_of_numbers(fields, p, weights_of_levels(levels)) / exact - 1
+    assert np.abs(relative[likely]).max() == pytest.approx(error, rel=0.05)
+
+
+@pytest.mark.parametrize("max_rate", [0.3, 0.5])
+def test_with_a_largest_rate_the_number_dropped_is_that_of_a_uniform_rate(max_rate):
+    rows, fields = 60_000, 33
+    words = drop_words(
+        nothing_missing(rows, fields), fields, seed=5, step=3, first_row=0, max_rate=max_rate
+    )
+    counts = np.bincount(unpack_words(words, fields).sum(1).numpy(), minlength=fields + 1)
+    expected = rows * uniform_chances_of_numbers(fields, max_rate)
+    likely = expected > 10
+    chi_square = ((counts - expected)[likely] ** 2 / expected[likely]).sum()
+    assert abs(chi_square - likely.sum()) < 5 * np.sqrt(2 * likely.sum())
+    assert counts[~likely].sum() < 10 * (~likely).sum()
 
 
 def test_each_feature_is_dropped_equally_often_given_the_number_dropped():

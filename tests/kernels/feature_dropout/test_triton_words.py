@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from dropdrift.kernels.feature_dropout import drop_words, pack_words, unpack_words
 
-pytest.importorskip("triton")
+triton = pytest.importorskip("triton")
+tl = pytest.importorskip("triton.language")
 
-from dropdrift.kernels.feature_dropout import triton_words
+from dropdrift.kernels.feature_dropout import triton_words  # noqa: E402  # it needs triton
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FAR = {"seed": 2**63 + 77, "step": 2**32 - 1, "first_row": 2**31 + 9}
@@ -74,9 +75,35 @@ def test_no_rows_make_no_words():
     assert drop_words(missing_words(0, 70), 70, **FAR, backend="triton").shape == (0, 3)
 
 
-@pytest.mark.parametrize("capability", [80, 90])
-def test_each_specimen_names_all_arguments(capability):
-    specimens = triton_words.specimens(capability)
-    assert len({specimen.name for specimen in specimens}) == len(specimens)
-    for specimen in specimens:
-        assert {*specimen.arguments, *specimen.constants} == set(specimen.kernel.arg_names)
+@triton.jit(do_not_specialize=["seed", "step"])
+def padded_tile_kernel(
+    missing: tl.tensor,
+    words: tl.tensor,
+    fields: tl.tensor,
+    seed: tl.tensor,
+    step: tl.tensor,
+    levels: tl.tensor,
+    count: tl.constexpr,
+    rows_of_tile: tl.constexpr,
+    words_of_tile: tl.constexpr,
+):
+    row, column = tl.arange(0, rows_of_tile), tl.arange(0, words_of_tile)
+    there = (column < count)[None, :] & (row >= 0)[:, None]
+    absent = tl.load(missing + row[:, None] * count + column[None, :], mask=there, other=0)
+    global_row = row.to(tl.uint32)
+    threshold = triton_words.drop_thresholds(global_row, seed, step, levels, False)
+    tile = triton_words.drop_words_tile(
+        absent, global_row[:, None], column[None, :], threshold[:, None], fields, seed, step
+    )
+    tl.store(words + row[:, None] * words_of_tile + column[None, :], tile)
+
+
+@pytest.mark.parametrize("fields", [32, 70, 96])
+def test_a_tile_with_more_columns_than_there_are_words_is_empty_there(fields):
+    missing = missing_words(16, fields)
+    words = missing.new_full((16, 4), -1)
+    count = missing.shape[1]
+    padded_tile_kernel[(1,)](missing, words, fields, -5, 7, 4096, count, 16, 4)
+    expected = drop_words(missing, fields, seed=-5, step=7, first_row=0, backend="reference")
+    assert torch.equal(words[:, :count], expected)
+    assert not words[:, count:].any()
