@@ -44,7 +44,8 @@ def provenance(config: Any, seed: int | None = None) -> dict[str, Any]:
 
     Returns:
         Plain lists and dictionaries: command, config, seed, versions, hardware (memory in bytes),
-        git (None outside a checkout of dropdrift), date (UTC, ISO 8601) and world_size.
+        git (None outside a checkout of dropdrift), date (UTC, ISO 8601), world_size and job (None
+        without one).
     """
     return {
         "command": _command(),
@@ -55,7 +56,17 @@ def provenance(config: Any, seed: int | None = None) -> dict[str, Any]:
         "git": _git(Path(dropdrift.__file__).resolve().parents[2]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "world_size": _world_size(),
+        "job": job_id(),
     }
+
+
+def job_id() -> str | None:
+    """What torchrun calls the job that it started this process for; None where it has no name.
+
+    It stays the same when torchrun, or the scheduler of a launched job, starts the job again.
+    """
+    name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    return None if name == "none" else name
 
 
 def plain(value: Any) -> Any:

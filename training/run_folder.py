@@ -30,6 +30,7 @@ from dropdrift.training.checkpoint import (
 )
 from dropdrift.training.config import CONFIG_FILE, TrainConfig
 from dropdrift.training.provenance import (
+    job_id,
     plain,
     provenance,
     write_result,
@@ -50,6 +51,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.log_file = path / "log.jsonl"
         self.tensorboard = path / "tensorboard"
+        self.provenance_file = path / "provenance.json"
         self.result_file = path / "result.json"
 
     def new_state(self, config: TrainConfig, schema: Schema) -> TrainingState:
@@ -75,7 +77,7 @@ class RunFolder:
         vocabularies = config.data.path / VOCABULARY_FOLDER
         if vocabularies.is_dir():
             shutil.copytree(vocabularies, self.path / VOCABULARY_FOLDER)
-        write_result(self.path / "provenance.json", provenance(config, config.loop.seed))
+        write_result(self.provenance_file, provenance(config, config.loop.seed))
         save_config(config, self.config_file)
 
     def resumable_state(self, config: TrainConfig, schema: Schema) -> TrainingState:
@@ -131,6 +133,14 @@ class RunFolder:
         best = newest.best_step if newest.best_step in steps else steps[-1]
         verify_checkpoint(self.checkpoints, best)
         return best
+
+    def is_of_this_job(self) -> bool:
+        """Whether the job that this process belongs to has begun the run, and was started again."""
+        job = job_id()
+        if job is None or not (self.config_file.is_file() and self.provenance_file.is_file()):
+            return False
+        begun_by: bool = read_json(self.provenance_file).get("job") == job
+        return begun_by
 
     def outcome(self) -> Any:
         """What :meth:`write_outcome` wrote; ValueError where the file is damaged."""

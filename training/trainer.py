@@ -48,15 +48,17 @@ def train(config: TrainConfig, *, show_progress: bool = True) -> dict[str, Any] 
     schema = Schema.load(config.data.path)
     with process_group(config.loop.timeout) as ranks:
         run = RunFolder(config.out)
-        first_state = run.resumable_state if config.resume else run.new_state
+        # torchrun and the scheduler start a job that failed again with the same command.
+        resume = on_first_rank(lambda: config.resume or run.is_of_this_job())
+        first_state = run.resumable_state if resume else run.new_state
         state = on_first_rank(lambda: first_state(config, schema))
-        if config.resume and on_first_rank(run.is_complete):
+        if resume and on_first_rank(run.is_complete):
             return run.outcome() if ranks.is_first else None
         # A run keeps the lanes that it began with: they decide which rows make a batch.
         state.lanes = state.lanes or config.data.lanes or ranks.world_size
         config_here = replace(config, data=replace(config.data, lanes=state.lanes))
         trainer = Trainer(config_here, schema, ranks, run, state)
-        if not config.resume:
+        if not resume:
             on_first_rank(lambda: run.create(config))
         return trainer.fit(show_progress and ranks.is_first)
 
