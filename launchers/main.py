@@ -54,6 +54,7 @@ COMMANDS = {
     "plan": Command(
         "see, question, compare and fix sharding plans", needs_torch=True, many_ranks=True
     ),
+    "launch": Command("run a command on a cluster, or on several processes here"),
     "demo": Command("train and compare two models on built-in data", needs_torch=True),
     "bench": Command("run the benchmarks"),
     "doctor": Command("check the installation and this machine"),

@@ -9,6 +9,7 @@ the help, their types decide what is accepted.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -27,7 +28,10 @@ from dropdrift.launchers.config_file import (
     read_options,
 )
 
-__all__ = ["find_recipe", "load_config", "parse_config", "recipe_names"]
+__all__ = ["CHECK_FLAG", "find_recipe", "load_config", "parse_config", "recipe_names"]
+
+# Beside --help, of every command: judge the options, say nothing of good ones, and leave.
+CHECK_FLAG = "--check"
 
 C = TypeVar("C")
 
@@ -43,7 +47,7 @@ def parse_config(
     recipe: bool = False,
     base: Mapping[str, Any] | None = None,
 ) -> C:
-    """Read the options of a command; print its help and leave if asked for.
+    """Read the options of a command; leave after them if asked for the help or a check alone.
 
     Args:
         config_type: nested dataclasses, see :mod:`dropdrift.launchers.config_file`.
@@ -56,10 +60,11 @@ def parse_config(
     Raises:
         ValueError: an unknown option or recipe, a value of the wrong type, a missing required
             option, or whatever the configuration refuses.
-        SystemExit: the help was printed.
+        SystemExit: the help was printed, or only a check was asked for and nothing is wrong.
     """
     wants_help = not {"-h", "--help"}.isdisjoint(arguments)
-    given = _split([argument for argument in arguments if argument not in ("-h", "--help")])
+    apart = ("-h", "--help", CHECK_FLAG)
+    given = _split([argument for argument in arguments if argument not in apart])
     named = recipe and "recipe" in given
     chosen = _one_text("recipe", given.pop("recipe")) if named else ""
     values = read_options(config_type, find_recipe(chosen)) if named else dict(base or {})
@@ -67,9 +72,12 @@ def parse_config(
         _print_help(config_type, values, prog, description, recipe)
     overrides = _read_overrides(options_of(config_type), given, prog)
     try:
-        return assemble(config_type, values | overrides)
+        config = assemble(config_type, values | overrides)
     except ValueError as error:
         raise ValueError(f"{error} (with recipe {chosen})" if chosen else str(error)) from error
+    if CHECK_FLAG in arguments:
+        sys.exit(0)
+    return config
 
 
 def recipe_names() -> list[str]:

@@ -1,0 +1,1 @@
+"""A TorchX scheduler for Slurm 22.05 and newer."""
