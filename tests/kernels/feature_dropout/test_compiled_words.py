@@ -51,9 +51,11 @@ def test_words_are_those_of_the_reference(rows, fields, draw):
 
 
 @needs_compiler
+@pytest.mark.usefixtures("poisoned")
 def test_threads_share_a_batch_without_a_seam():
     fields = 70
-    missing = missing_words(2 * WORDS_OF_THREAD // word_count(fields) + 501, fields)
+    missing = missing_words(2 * WORDS_OF_THREAD // word_count(fields) + 502, fields)
+    assert missing.shape[0] % 2 == 1
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)

@@ -111,13 +111,17 @@ def test_gradients_of_both_orders_in_float64(backend, widths):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_columns_of_a_wider_tensor_and_words_in_another_order(backend):
+@pytest.mark.parametrize("layout", ["columns of a wider tensor", "column by column"])
+def test_tensors_that_are_not_contiguous_are_taken(backend, layout):
     wide, flags = example(20, (4,) * 9, torch.float32)
-    embedded = wide[:, 3:23]
-    words = pack_words(flags[:, :5]).expand(20, 1)
+    embedded = wide[:, 3:23] if layout.startswith("columns") else wide[:, :20].T.contiguous().T
+    words = pack_words(flags[:1, :5]).expand(20, 1)
     assert not embedded.is_contiguous()
+    assert not words.is_contiguous()
     masked = mask_features(embedded, words, [4] * 5, backend=backend)
-    assert same_bits(masked, masked_by_hand(embedded.contiguous(), flags[:, :5], (4,) * 5))
+    same_flags = flags[:1, :5].expand(20, 5)
+    assert masked.is_contiguous()
+    assert same_bits(masked, masked_by_hand(embedded.contiguous(), same_flags, (4,) * 5))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
