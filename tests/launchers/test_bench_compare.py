@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,14 @@ from tests.benchmarks.kernels.made_runs import (
     made_timing,
 )
 
-from dropdrift.benchmarks.kernels.record import KernelRun, append_records
+from dropdrift.benchmarks.kernels.record import KernelRun, append_records, read_records
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def git(*arguments: str) -> str:
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def write(path: Path, *runs: KernelRun) -> Path:
@@ -117,3 +126,22 @@ def test_mistakes_are_one_line(old: Path, tmp_path: Path, mistake) -> None:
         assert "takes two files" in mistake("bench", "compare", *names)
     assert "did you mean --any-hardware" in mistake("bench", "compare", old, old, "--any-hardwre")
     assert "rounds is 0" in mistake("bench", "compare", "HEAD", "--rounds", "0")
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
+def test_this_checkout_is_compared_with_its_revision(tmp_path: Path, command) -> None:
+    """The real benchmark, twice, as small as it gets; no time is judged."""
+    head, out = git("rev-parse", "HEAD"), tmp_path / "out"
+    options = ("--op", "mask-words", "--direction", "forward", "--providers", "dropdrift-torch")
+    sizes = ("--sizes", "64x33x16x32", "--seconds", "0.01", "--dtype", "float32")
+    ended = command("bench", "compare", head, "--rounds", "1", "--out", out, *options, *sizes)
+    assert ended.code in (0, 1), ended.messages
+    old, new = (
+        read_records(out / name)[0].provenance["git"] for name in ("old.jsonl", "new.jsonl")
+    )
+    assert old == {"revision": head, "dirty": False}
+    assert new["revision"] == head
+    assert f"round 1 of 1: {head}\nround 1 of 1: this checkout\n" in ended.messages
+    assert f"Old: {head}, revision {head[:10]}, 1 run" in ended.output
+    assert re.search("^dropdrift-torch +64 +33 ", ended.output, re.MULTILINE)
+    assert "dropdrift-" not in git("worktree", "list")
