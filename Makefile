@@ -21,16 +21,19 @@ INSTALLED_TOOLS := .venv/.tools
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench venv clean
+.PHONY: help demo test test-slurm check bench venv clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: $(INSTALLED_PACKAGE) ## train DCN-V2 and AsymDiffRec on built-in data and compare them
 	$(BIN)/dropdrift demo $(ARGS)
 
 test: check ## check, then run all tests
 	$(BIN)/python -m pytest $(ARGS)
+
+test-slurm: $(INSTALLED_TOOLS) ## launch jobs on a real Slurm of two nodes; as root on Debian
+	$(BIN)/python tests/slurm/run.py
 
 check: $(INSTALLED_TOOLS) ## lint, formatting, types and the import rule
 	$(BIN)/ruff check .
