@@ -1,6 +1,7 @@
 """Mask words on a CPU, quickly: ``mask_words.c``, compiled when a process first needs it.
 
-Against torch's own operations, in milliseconds on 2 cores with AVX-512 (best of 30 calls):
+Milliseconds on 2 cores with AVX-512, the best of 30 calls (of later versions:
+``dropdrift bench kernels --op mask-words --device cpu``):
 
 | rows x fields | C | eager reference | torch.rand and compare |
 |---|---|---|---|
@@ -9,8 +10,8 @@ Against torch's own operations, in milliseconds on 2 cores with AVX-512 (best of
 | 100 x 33 | 0.01 | 1.1 | 0.014 |
 
 The compiler takes 0.2 s, so that it pays after 5 batches of the first size and 100 of the second.
-``torch.compile`` of the reference makes code as fast, but takes 5 s with a warm cache and 20 s with
-an empty one, more than a short run has to gain.
+``torch.compile`` of the same arithmetic was no quicker (1.9 ms at the first size) and took 5 s with
+a warm cache, 21 s with an empty one.
 
 The code is compiled for this very processor, in a temporary folder that does not outlive the
 loading: there is no cache that could be stale, shared with another machine or written by another
@@ -42,9 +43,9 @@ _COMPILERS = ("cc", "gcc", "clang")
 _TUNING: tuple[list[str], ...] = (["-march=native"], [])
 _COMPILE_SECONDS = 60
 
-# Below, a call of the reference takes about a millisecond: a program that draws only a few rows
-# need not start a compiler.
-WORTH_COMPILING = 1024  # words
+# A call of the reference takes 1 ms, however few the rows: below this, a handful, a program is not
+# made to start a compiler. From here on it has paid after 200 calls.
+WORTH_COMPILING = 128  # words
 # 0.4 ms of work; starting and joining a thread takes 0.05 ms.
 WORDS_OF_THREAD = 32 * 1024
 

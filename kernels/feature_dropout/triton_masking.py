@@ -64,16 +64,17 @@ def masked(embedded: Tensor, words: Tensor, widths: Sequence[int]) -> Tensor:
     units = embedded.numel() // constants["UNIT"]
     if units == 0:
         return result
-    mask_features_kernel[(triton.cdiv(units, BLOCK_UNITS),)](
-        embedded.contiguous(),
-        words.contiguous(),
-        None if uniform else field_of_unit(tuple(widths), constants["UNIT"], words.device),
-        result,
-        units,
-        **constants,
-        num_warps=WARPS,
-        num_stages=STAGES,
-    )
+    with torch.cuda.device_of(embedded):  # type: ignore[no-untyped-call]  # torch
+        mask_features_kernel[(triton.cdiv(units, BLOCK_UNITS),)](
+            embedded.contiguous(),
+            words.contiguous(),
+            None if uniform else field_of_unit(tuple(widths), constants["UNIT"], words.device),
+            result,
+            units,
+            **constants,
+            num_warps=WARPS,
+            num_stages=STAGES,
+        )
     return result
 
 

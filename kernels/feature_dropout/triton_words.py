@@ -8,6 +8,7 @@ threshold of a row, whose features are dropped with probability p = t / 2^12.
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -133,21 +134,22 @@ def make_words(
     rows, words_of_row = missing.shape
     if rows == 0:
         return words
-    drop_words_kernel[(triton.cdiv(rows, BLOCK_ROWS),)](
-        missing.contiguous(),
-        words,
-        rows,
-        words_of_row,
-        fields,
-        signed_seed(seed),
-        step,
-        first_row,
-        rate_levels(max_rate, rate),
-        FIXED_RATE=rate is not None,
-        BLOCK_ROWS=BLOCK_ROWS,
-        num_warps=WARPS,
-        num_stages=STAGES,
-    )
+    with torch.cuda.device_of(words):  # type: ignore[no-untyped-call]  # torch
+        drop_words_kernel[(triton.cdiv(rows, BLOCK_ROWS),)](
+            missing.contiguous(),
+            words,
+            rows,
+            words_of_row,
+            fields,
+            signed_seed(seed),
+            step,
+            first_row,
+            rate_levels(max_rate, rate),
+            FIXED_RATE=rate is not None,
+            BLOCK_ROWS=BLOCK_ROWS,
+            num_warps=WARPS,
+            num_stages=STAGES,
+        )
     return words
 
 
