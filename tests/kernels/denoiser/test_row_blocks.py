@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dropdrift.kernels.denoiser import reference, row_blocks
-from dropdrift.kernels.denoiser.row_blocks import CPU_BLOCK_ROWS, denoise_backward, denoise_forward
+from dropdrift.kernels.denoiser.row_blocks import ROWS_OF_THREAD, denoise_backward, denoise_forward
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
@@ -32,8 +32,9 @@ def test_output_and_gradients_are_float64s(make_problem, activation, save_hidden
 @pytest.mark.usefixtures("poisoned_memory")
 @pytest.mark.parametrize("save_hidden", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("rows", [CPU_BLOCK_ROWS, CPU_BLOCK_ROWS + 1, 2 * CPU_BLOCK_ROWS + 100])
-def test_several_blocks_of_rows(make_problem, save_hidden, dtype, rows):
+@pytest.mark.parametrize(("blocks", "more"), [(1, 0), (1, 1), (2, 100)])
+def test_several_blocks_of_rows(make_problem, save_hidden, dtype, blocks, more):
+    rows = blocks * ROWS_OF_THREAD * torch.get_num_threads() + more
     problem = make_problem(rows, 33, 16, 24, "silu", dtype)
     problem.check(run(problem, save_hidden))
 
@@ -52,7 +53,7 @@ def test_any_shape_in_blocks_of_any_size(
 ):
     problem = make_problem(rows, fields, width, hidden, activation, torch.float64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(row_blocks, "CPU_BLOCK_ROWS", block_rows)
+        patch.setattr(row_blocks, "ROWS_OF_THREAD", block_rows)
         for save_hidden in (False, True):
             problem.check(run(problem, save_hidden))
 
@@ -60,13 +61,14 @@ def test_any_shape_in_blocks_of_any_size(
 @pytest.mark.parametrize("activation", reference.ACTIVATIONS)
 def test_bfloat16_is_as_near_to_float64_as_the_reference(make_problem, activation):
     """Many pre-activations are near zero: relu's gradients are right only if none changes sign."""
-    problem = make_problem(3000, 200, 64, 96, activation, torch.bfloat16)
+    rows = ROWS_OF_THREAD * torch.get_num_threads() + 1000
+    problem = make_problem(rows, 200, 64, 96, activation, torch.bfloat16)
     leaves = problem.leaves()
     out = reference.denoise(problem.words, *leaves, activation)
     theirs = (out, *torch.autograd.grad(out, leaves, problem.grad))
     for ours, plain, exact in zip(run(problem, False), theirs, problem.expected(), strict=True):
         errors = [torch.linalg.vector_norm(t.double() - exact) for t in (ours, plain)]
-        assert errors[0] <= 1.5 * errors[1]  # sums over blocks are rounded twice
+        assert errors[0] <= 2 * errors[1]  # sums over blocks are rounded twice
 
 
 def test_the_hidden_layer_is_returned_before_the_activation(make_problem):
@@ -78,6 +80,6 @@ def test_the_hidden_layer_is_returned_before_the_activation(make_problem):
 
 
 def test_gradients_are_the_same_to_the_bit_when_repeated(make_problem):
-    problem = make_problem(CPU_BLOCK_ROWS + 500, 45, 16, 24)
+    problem = make_problem(ROWS_OF_THREAD * torch.get_num_threads() + 500, 45, 16, 24)
     first, second = run(problem, False), run(problem, False)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
