@@ -18,6 +18,8 @@ DEFAULT_PORT = 29500  # torchrun's
 PORT_VARIABLE = "DROPDRIFT_RENDEZVOUS_PORT"
 NO_IMAGE = "none"
 
+# Nothing of these is distributed, so that on one process torchrun would only hide how they end.
+_ALONE = ("bench", "plan")
 # Subcommands of plan that plan for one cluster, which -j and --hardware name.
 _PLANNING = ("show", "explain", "save")
 
@@ -65,6 +67,8 @@ def shell_command(command: str, arguments: Sequence[str], options: JobOptions) -
     shape = options.shape
     # An image has a Python of its own; elsewhere the job sees this one.
     python = "python" if options.image else sys.executable
+    if command in _ALONE and options.j == "1x1":
+        return " ".join(map(_quoted, ["exec", python, "-m", "dropdrift", command, *arguments]))
     wait = f"join_timeout={options.join_timeout},read_timeout={options.join_timeout}"
     if shape.nodes == 1:
         endpoint = "localhost:0"

@@ -134,18 +134,24 @@ def test_a_plan_is_made_by_one_process_for_the_cluster(tmp_path):
     options = JobOptions(recipe="asymdiffrec-200", j="2x8", hardware="H100", image="x")
     app = application("plan", ["show", "--all-tables"], options)
     words = words_that_bash_runs(app, tmp_path)
-    assert words[words.index("--") + 1 :] == [
-        "dropdrift", "plan", "show", "asymdiffrec-200", "--all-tables",
+    assert words == [
+        "-m", "dropdrift", "plan", "show", "asymdiffrec-200", "--all-tables",
         "--nodes", "2", "--gpus-per-node", "8", "--hardware", "H100",
     ]  # fmt: skip
-    assert {"--nnodes=1", "--nproc-per-node=1"} <= set(words)
-    assert app.roles[0].resource.gpu == 0
+    assert (app.roles[0].num_replicas, app.roles[0].resource.gpu) == (1, 0)
+
+
+def test_a_calibration_runs_on_all_processes(tmp_path):
+    options = JobOptions(recipe="asymdiffrec-200", j="2x2", image="x")
+    words = words_that_bash_runs(application("plan", ["calibrate"], options), tmp_path)
+    assert {"--nnodes=2", "--nproc-per-node=2"} <= set(words)
+    assert words[words.index("--") + 1 :] == ["dropdrift", "plan", "calibrate", "asymdiffrec-200"]
 
 
 def test_the_recipe_of_a_benchmark(tmp_path):
     app = application("bench", ["training-step"], JobOptions(recipe="dcnv2-demo", image="x"))
     words = words_that_bash_runs(app, tmp_path)
-    assert words[words.index("--") + 2 :] == ["bench", "training-step", "--recipe", "dcnv2-demo"]
+    assert words == ["-m", "dropdrift", "bench", "training-step", "--recipe", "dcnv2-demo"]
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "bench", "plan"])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import configparser
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -133,3 +136,17 @@ def test_the_help_needs_neither_torch_nor_torchx(arguments):
 
 def test_the_commands_own_help_comes_after_the_dashes(succeed):
     assert "usage: dropdrift evaluate" in succeed("launch", "evaluate", "--", "--help").output
+
+
+def test_the_example_of_a_site_names_options_that_there_are():
+    from dropdrift.launchers.launch.runner import dropdrift_runner
+
+    example = Path(__file__).resolve().parents[3] / "docs" / "torchxconfig.example"
+    config = configparser.ConfigParser()
+    # What is commented out too.
+    config.read_string(re.sub(r"^# (\w+ = )", r"\1", example.read_text(), flags=re.MULTILINE))
+    assert set(config.sections()) == {"slurm", "kubernetes", "local_cwd"}
+    with dropdrift_runner() as runner:
+        for section in ("slurm", "kubernetes"):  # local_cwd's takes over this process's signals
+            known = {name for name, _ in runner.scheduler_run_opts(section)}
+            assert config[section].keys() <= known
