@@ -11,6 +11,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from dropdrift.kernels.denoiser import tiles
+
+chunk_fields = triton.constexpr_function(tiles.chunk_fields)
+padded = triton.constexpr_function(tiles.padded)
+
 
 @triton.jit
 def activation(x: tl.tensor, KIND: tl.constexpr) -> tl.tensor:
@@ -43,12 +48,6 @@ def unpacked_tile(words: tl.tensor, DTYPE: tl.constexpr) -> tl.tensor:
     """Columns of s as 0 and 1 of ``DTYPE``: int32 words [R, K / 32] to [R, K]."""
     bits = (words[:, :, None] >> tl.arange(0, 32)[None, None, :]) & 1
     return tl.reshape(bits, (words.shape[0], words.shape[1] * 32)).to(DTYPE)
-
-
-@triton.constexpr_function
-def chunk_fields(fields: int, first: int, block: int) -> int:
-    """Fields of the chunk of s from ``first`` on: ``block``, or fewer where fewer are left."""
-    return min(block, max(32, triton.next_power_of_2(fields - first)))
 
 
 @triton.constexpr_function
