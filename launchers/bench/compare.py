@@ -156,7 +156,11 @@ def print_comparison(
 def _headlines(old: Side, new: Side) -> Iterator[str]:
     for which, side in (("Old", old), ("New", new)):
         runs = counted(len(side.runs), "run")
-        yield f"{which}: {side.name}, revision {side.origin.code}, {runs}, {side.origin.date}"
+        loads = [load for run in side.runs for load in run.clocks.load]
+        yield (
+            f"{which}: {side.name}, revision {side.origin.code}, {runs}, {side.origin.date}, load "
+            f"average {min(loads):.1f} to {max(loads):.1f}"
+        )
     machines = list(dict.fromkeys(side.origin.hardware for side in (old, new)))
     yield "On " + " and ".join(machines)
     before, after = old.origin.versions, new.origin.versions

@@ -59,6 +59,7 @@ def test_what_is_slower_is_told_and_the_exit_code_is_1(old: Path, tmp_path: Path
     assert "1 slower, 1 faster, 1 within noise" in ended.output
     assert "One run each" in ended.output
     assert f"Old: {old}, revision 0123456789, 1 run, 2026-11-22" in ended.output
+    assert "+00:00, load average 0.2 to 1.0" in ended.output
 
 
 def test_nothing_slower_is_exit_code_0(old: Path, tmp_path: Path, succeed) -> None:
