@@ -2,8 +2,9 @@
 
 A budget is what the kernel took when it was written down. The same minor version of Triton comes
 with the same code generator and the same assembler: there a kernel has to keep to it exactly.
-Another version is granted one step in which hardware gives out registers and one pipeline stage's
-worth of shared memory: enough for the noise of a compiler, not for a kernel that went wrong.
+Another version is granted one step in which hardware gives out registers, 8 a thread: triton 3.6
+took between 4 fewer and 6 more than 3.7 for the same kernels. Shared memory follows from the tile,
+and was the same byte by byte.
 """
 
 from __future__ import annotations
@@ -23,9 +24,8 @@ from dropdrift.kernels.ahead_of_time.resources import (
 
 BUDGETS = Path(__file__).with_name("budgets.json")
 
-# What a kernel may take beyond its budget under another minor version of Triton.
+# What a thread may take beyond its budget under another minor version of Triton.
 OTHER_VERSION_REGISTERS = 8
-OTHER_VERSION_SHARED = 1.25
 
 
 @dataclass(frozen=True)
@@ -132,10 +132,10 @@ def _broken_limits(resources: Resources) -> Iterator[str]:
 
 
 def _over_budget(resources: Resources, budget: Budget, other_version: bool) -> Iterator[str]:
-    slack = OTHER_VERSION_SHARED if other_version else 1.0
-    if resources.registers > budget.registers + (OTHER_VERSION_REGISTERS if other_version else 0):
+    slack = OTHER_VERSION_REGISTERS if other_version else 0
+    if resources.registers > budget.registers + slack:
         yield f"{resources.registers} registers, budget {budget.registers}"
-    if resources.shared_bytes > budget.shared_bytes * slack:
+    if resources.shared_bytes > budget.shared_bytes:
         yield f"{resources.shared_bytes:,} bytes of shared memory, budget {budget.shared_bytes:,}"
     if resources.narrow_accesses > budget.narrow_accesses:
         yield (

@@ -81,7 +81,13 @@ def _compile(everything: tuple[str, tuple[int, ...]], name: str) -> Resources | 
     try:
         return compile_specimen(_specimens(everything)[name])
     except Exception as error:  # noqa: BLE001 - of a compiler: whatever it is, it is the result
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        # Triton shows the kernel between the place and the reason.
-        about = ": ".join(dict.fromkeys([*lines[:1], *lines[-1:]]))
-        return Failure(name, f"{type(error).__name__}: {about}")
+        return Failure(name, _reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    """Where and why, without the kernel's text, which Triton shows between the two."""
+    while error.__cause__ is not None:  # the function that is called, not the one that calls it
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    where_and_why = dict.fromkeys([*lines[:1], *lines[-1:]])
+    return f"{type(error).__name__}: {' '.join(where_and_why)}"
