@@ -81,6 +81,7 @@ WITHOUT_TORCH = (
     "launchers/components.py",
     "launchers/launch/*.py",
     "launchers/slurm/*.py",
+    "launchers/bench/*.py",
     "launchers/plan/__init__.py",
     "launchers/plan/target.py",
     "launchers/plan/calibrate.py",

@@ -9,11 +9,14 @@ from dropdrift.benchmarks.kernels.calls import Call, Prepare
 WARM_UPS = 3
 
 
-def capture(prepare: Prepare, calls: int) -> Call | None:
-    """A replay of calls 0 to ``calls`` - 1, one after the other; None: they cannot be captured.
+def capture(prepare: Prepare, calls: int) -> Call:
+    """A replay of calls 0 to ``calls`` - 1, one after the other.
 
     As torch's notes on CUDA graphs ask for: warmed up on another stream first. A backward alone
     must not be captured: its forward would not be replayed, and what that saved be given away.
+
+    Raises:
+        RuntimeError: they cannot be captured, such as a copy from the host.
     """
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch
     stream.wait_stream(torch.cuda.current_stream())
@@ -22,10 +25,7 @@ def capture(prepare: Prepare, calls: int) -> Call | None:
             prepare(number)()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    try:
-        with torch.cuda.graph(graph):
-            for number in range(calls):
-                prepare(number)()
-    except RuntimeError:  # such as a copy from the host, which no graph can hold
-        return None
+    with torch.cuda.graph(graph):
+        for number in range(calls):
+            prepare(number)()
     return graph.replay

@@ -39,7 +39,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A provider in one direction; without a verdict it is left out, for that reason."""
+    """A provider in one direction; without a verdict it is left out.
+
+    Attributes:
+        name: which.
+        reason: why something of it is not timed.
+        verdict: of its results.
+        memory_bytes: see ``Measurement``.
+        calls: what is timed of it.
+        replays: the same as a CUDA graph that goes through all sets of inputs once.
+    """
 
     name: ProviderName
     reason: str
@@ -82,10 +91,20 @@ def _check(case: Case, direction: Direction, name: ProviderName, device: torch.d
             return _Entry(name, verdict.reason, verdict)
         prepare = preparation(case, provider, direction)
         memory = _memory(case, provider, direction, prepare, device)
-        replays = _replays(case, direction, prepare, device)
     except RuntimeError as error:
         return _Entry(name, _excuse(name, error))
-    return _Entry(name, "", verdict, memory, Contender(prepare), replays)
+    entry = _Entry(name, "", verdict, memory, Contender(prepare))
+    if device.type == "cuda" and direction != "backward":
+        return _with_replays(entry, prepare, case.sets)
+    return entry
+
+
+def _with_replays(entry: _Entry, prepare: Prepare, sets: int) -> _Entry:
+    try:
+        replay = capture(prepare, sets)
+    except RuntimeError as error:
+        return replace(entry, reason=f"not captured as a CUDA graph: {_first_line(error)}")
+    return replace(entry, replays=Contender(lambda _: replay, sets))
 
 
 def _excuse(name: ProviderName, error: RuntimeError) -> str:
@@ -93,8 +112,12 @@ def _excuse(name: ProviderName, error: RuntimeError) -> str:
     if isinstance(error, torch.OutOfMemoryError):
         return "left out: out of memory"
     if name.startswith("compile"):
-        return f"left out: torch.compile failed: {str(error).strip().splitlines()[0]}"
+        return f"left out: torch.compile failed: {_first_line(error)}"
     raise error
+
+
+def _first_line(error: RuntimeError) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _memory(
@@ -103,16 +126,6 @@ def _memory(
     if device.type == "cuda":
         return peak_bytes(prepare)
     return None if direction == "forward" else saved_bytes(case, provider)
-
-
-def _replays(
-    case: Case, direction: Direction, prepare: Prepare, device: torch.device
-) -> Contender | None:
-    """Replays of a CUDA graph that goes through all sets of inputs once."""
-    if device.type != "cuda" or direction == "backward":
-        return None
-    replay = capture(prepare, case.sets)
-    return Contender(lambda _: replay, case.sets) if replay else None
 
 
 def _measurement(case: Case, direction: Direction, entry: _Entry, setting: Setting) -> Measurement:

@@ -40,6 +40,9 @@ class PlannedCase:
     dtype: Dtype
     providers: dict[Direction, tuple[ProviderName, ...]]
 
+    def __str__(self) -> str:
+        return f"{self.op} {self.size} {self.dtype}"
+
     def make(self, options: KernelOptions, device: torch.device) -> Case:
         """Make the case's tensors."""
         if self.op == "mask-words":

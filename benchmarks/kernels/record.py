@@ -56,7 +56,8 @@ class Measurement:
         device: ``cpu`` or the GPU's name.
         activation: of the denoiser, else empty.
         timing: calls one after the other; None: the gate failed, or the provider is left out.
-        graph_timing: replays of a CUDA graph; None: not captured.
+        graph_timing: replays of a CUDA graph; None: on a CPU, of a backward alone, and where the
+            calls cannot be captured.
         bytes_moved: what must be read and written at least.
         flops: floating-point operations of the matrix products that are needed.
         floor_ms: modelled: the longer of bytes at the measured copy bandwidth and operations at the
@@ -66,7 +67,7 @@ class Measurement:
         error: against float64; what it is of is the gate's, None: not finite, or not measured.
         tolerance: what the error must not exceed.
         passed: whether the gate was passed; None: the provider is left out, and was not asked.
-        reason: why there is no timing; empty if there is one.
+        reason: why there is no timing, or no graph of what is timed; else empty.
         ratio_to_best_other: time of the quickest provider of another family (all of dropdrift's
             modes are one) over this one's; None: there is none.
     """

@@ -66,10 +66,10 @@ class KernelBenchmark:
     def _case_parts(
         self, planned: PlannedCase, setting: Setting, tell: Callable[[str], None]
     ) -> Iterator[KernelRun]:
-        tell(f"{planned.op} {planned.size}")
+        tell(str(planned))
         case = planned.make(self._options, self._device)
         for direction, names in planned.providers.items():
-            tell(f"{planned.op} {planned.size} {direction}")
+            tell(f"{planned}, {direction}")
             measurements = tuple(measure(case, direction, names, setting))
             cpu = self._provenance["hardware"]["cpu"]
             clocks = read_clocks(self._device, cpu, self._load_before)

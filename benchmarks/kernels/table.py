@@ -50,13 +50,15 @@ def table(measurements: Sequence[Measurement]) -> list[str]:
     lines = [
         _title(first),
         f"at least {significant(moved, 3)} MB and {significant(multiplied, 3)} GFLOP: floor "
-        f"{significant(first.floor_ms, 3)} ms (modelled)",
+        f"{first.floor_ms:.3g} ms (modelled)",
         " " * NAME_WIDTH + _cells(titles),
     ]
     for measurement in measurements:
         lines.append(_line(measurement, measurements))
         if measurement.graph_timing:
             lines.append(_graph_line(measurement, measurements))
+        elif measurement.timing and measurement.reason:
+            lines.append(f"  {measurement.reason}")
     return lines
 
 

@@ -46,7 +46,7 @@ def test_a_row_says_it_all() -> None:
         "denoiser, forward and backward: 32,768 rows, 200 fields, width 128, hidden 256, bfloat16, "
         "relu"
     )
-    assert lines[1] == "at least 40.0 MB and 3.00 GFLOP: floor 5.00 ms (modelled)"
+    assert lines[1] == "at least 40.0 MB and 3.00 GFLOP: floor 5 ms (modelled)"
     titles = "median p20 p80 GB/s TFLOP/s floor saved error ok /eager /best"
     assert lines[2].split() == titles.split()
     rows = {line.split()[0]: line.split()[1:] for line in lines[3:]}
@@ -95,6 +95,8 @@ def test_replays_of_a_graph_are_compared_with_one_another() -> None:
         "1.50x",
     ]
     assert lines[5].split()[-1] == "2.50x"
+    not_captured = replace(on_gpu[1], reason="not captured as a CUDA graph: a copy")
+    assert table([on_gpu[0], not_captured])[-1] == "  not captured as a CUDA graph: a copy"
 
 
 def test_words_have_no_products_and_no_widths() -> None:
