@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torchrec.distributed import DistributedModelParallel
 
 from dropdrift.data.json_file import read_json
+from dropdrift.training.checkpoint_reader import TensorReader, described_weights
 from dropdrift.training.optimizers import Optimizers
 
 MARKER = "COMMITTED"
@@ -141,11 +140,11 @@ def load_weights(folder: Path, step: int, model: DistributedModelParallel) -> No
     """Load the weights of a verified checkpoint, whatever ranks and plan it was saved with.
 
     Raises:
-        ValueError: they are those of another model.
+        ValueError: they are those of another model, or the metadata is not tensors' alone.
     """
     weights = model.state_dict()
     _check_fits(checkpoint_path(folder, step), weights)
-    load({"model": weights}, checkpoint_id=checkpoint_path(folder, step))
+    load({"model": weights}, storage_reader=TensorReader(checkpoint_path(folder, step)))
     # load_state_dict renames keys of the dictionary that it is given.
     model.load_state_dict(dict(weights))
 
@@ -156,12 +155,12 @@ def load_all(
     """Load weights and optimizer state of a verified checkpoint.
 
     Raises:
-        ValueError: they are those of another model.
+        ValueError: they are those of another model, or the metadata is not tensors' alone.
     """
     optimizers.make_state()
     tensors = _tensors(model, optimizers)
     _check_fits(checkpoint_path(folder, step), tensors["model"])
-    load(tensors, checkpoint_id=checkpoint_path(folder, step))
+    load(tensors, storage_reader=TensorReader(checkpoint_path(folder, step)))
     model.load_state_dict(dict(tensors["model"]))
     optimizers.combined.load_state_dict(tensors["optimizer"])
 
@@ -195,12 +194,7 @@ def _verify(path: Path, name: str, digest: str) -> None:
 
 def _check_fits(path: Path, weights: dict[str, Any]) -> None:
     """Hold the names and shapes of the model's ``weights`` against those of the checkpoint."""
-    metadata = FileSystemReader(path).read_metadata().state_dict_metadata
-    saved = {
-        name.removeprefix("model."): tuple(item.size)
-        for name, item in metadata.items()
-        if name.startswith("model.") and isinstance(item, TensorStorageMetadata)
-    }
+    saved = {name: tuple(item.size) for name, item in described_weights(path).items()}
     wanted = {name: tuple(tensor.size()) for name, tensor in weights.items()}
     for name in sorted(saved.keys() | wanted.keys()):
         if saved.get(name) != wanted.get(name):
