@@ -30,8 +30,24 @@ MARKER = "COMMITTED"
 STATE_FILE = "state.json"
 PLAN_FILE = "plan.json"
 
+# What the name of a directory ends in that was found damaged: it is no checkpoint any more.
+DAMAGED = ".damaged"
+
 _REMEDY = "remove {} to use another checkpoint"
 _NAME = re.compile(r"step-(\d+)")
+
+
+class DamagedCheckpointError(ValueError):
+    """A file of a committed checkpoint is not what was written.
+
+    Args:
+        problem: the file and whether it is damaged or missing.
+        checkpoint: its directory.
+    """
+
+    def __init__(self, problem: str, checkpoint: Path) -> None:
+        super().__init__(f"{problem}: {_REMEDY.format(checkpoint)}")
+        self.problem = problem
 
 
 @dataclass
@@ -114,7 +130,8 @@ def read_state(folder: Path, step: int) -> TrainingState:
     """The state of a checkpoint, its file verified.
 
     Raises:
-        ValueError: the file is not there or is not what was written; the message names it.
+        DamagedCheckpointError: the file is not there or is not what was written.
+        ValueError: another version has written it.
     """
     path = checkpoint_path(folder, step)
     _verify(path, STATE_FILE, _manifest(path)[STATE_FILE])
@@ -129,11 +146,41 @@ def verify_checkpoint(folder: Path, step: int) -> None:
     """Read all files of a checkpoint.
 
     Raises:
-        ValueError: one is not there or is not what was written; the message names it.
+        DamagedCheckpointError: one is not there or is not what was written; the message names it.
     """
     path = checkpoint_path(folder, step)
     for name, digest in _manifest(path).items():
         _verify(path, name, digest)
+
+
+def newest_good_step(folder: Path) -> tuple[int, dict[int, str]]:
+    """The newest checkpoint that is as it was written, and what is wrong with each one after it.
+
+    Returns:
+        Its step, and for each newer one's step the file and its problem, in descending order.
+
+    Raises:
+        DamagedCheckpointError: none is; of the newest one.
+    """
+    damage: dict[int, DamagedCheckpointError] = {}
+    for step in reversed(committed_steps(folder)):
+        try:
+            verify_checkpoint(folder, step)
+        except DamagedCheckpointError as error:
+            damage[step] = error
+        else:
+            return step, {damaged: error.problem for damaged, error in damage.items()}
+    raise next(iter(damage.values()))
+
+
+def set_aside(folder: Path, step: int) -> Path:
+    """Rename the directory of a damaged checkpoint to one that counts as none; where it is now."""
+    path = checkpoint_path(folder, step)
+    aside, number = path.with_name(path.name + DAMAGED), 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.{number}{DAMAGED}")
+    return path.rename(aside)
 
 
 def load_weights(folder: Path, step: int, model: DistributedModelParallel) -> None:
@@ -179,9 +226,16 @@ def _tensors(model: DistributedModelParallel, optimizers: Optimizers) -> dict[st
 
 
 def _manifest(path: Path) -> dict[str, str]:
-    manifest = read_json(path / MARKER)
+    marker = path / MARKER
+    try:
+        manifest = read_json(marker)
+    except ValueError as error:
+        raise DamagedCheckpointError(f"{marker} is damaged", path) from error
     if not isinstance(manifest, dict) or STATE_FILE not in manifest:
-        raise ValueError(f"{path / MARKER} is damaged: {_REMEDY.format(path)}")
+        raise DamagedCheckpointError(f"{marker} is damaged", path)
+    for name in manifest:
+        if Path(name).name != name or not name.isprintable():
+            raise DamagedCheckpointError(f"{marker} is damaged", path)
     return manifest
 
 
@@ -189,7 +243,7 @@ def _verify(path: Path, name: str, digest: str) -> None:
     file = path / name
     if not file.is_file() or _sha256(file) != digest:
         problem = "damaged" if file.is_file() else "missing"
-        raise ValueError(f"{file} is {problem}: {_REMEDY.format(path)}")
+        raise DamagedCheckpointError(f"{file} is {problem}", path)
 
 
 def _check_fits(path: Path, weights: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,11 @@ from dropdrift.data.schema import SCHEMA_FILE, Schema
 from dropdrift.data.yaml_file import read_yaml
 from dropdrift.training.checkpoint import (
     TrainingState,
+    checkpoint_path,
     committed_steps,
+    newest_good_step,
     read_state,
+    set_aside,
     verify_checkpoint,
 )
 from dropdrift.training.config import CONFIG_FILE, TrainConfig
@@ -81,12 +85,14 @@ class RunFolder:
         save_config(config, self.config_file)
 
     def resumable_state(self, config: TrainConfig, schema: Schema) -> TrainingState:
-        """The state of the newest checkpoint, if ``config`` may go on from it.
+        """The state of the newest good checkpoint, if ``config`` may go on from it.
 
-        A run that was stopped before its first checkpoint begins again.
+        Damaged ones after it are set aside, in one line on stderr. A run that was stopped before
+        its first checkpoint begins again.
 
         Raises:
-            ValueError: there is no run, its checkpoint is damaged, or options or data have changed.
+            ValueError: there is no run, all of its checkpoints are damaged, it has ended and the
+                newest is, or options or data have changed.
         """
         if not self.config_file.is_file():
             raise ValueError(
@@ -102,10 +108,15 @@ class RunFolder:
                 raise ValueError(
                     f"cannot resume {self.path}: --{option} was {was}, and is now {now}"
                 )
+        damage: dict[int, str] = {}
         steps = committed_steps(self.checkpoints)
-        if steps:
+        if steps and self.is_complete():
+            # What it was to bring is there: nothing goes on from another checkpoint.
             verify_checkpoint(self.checkpoints, steps[-1])
             state = read_state(self.checkpoints, steps[-1])
+        elif steps:
+            step, damage = newest_good_step(self.checkpoints)
+            state = read_state(self.checkpoints, step)
         elif self.is_complete():
             raise ValueError(f"{self.path} has ended and its checkpoints are gone: remove it")
         else:
@@ -115,7 +126,22 @@ class RunFolder:
                 f"cannot resume {self.path}: the schema of {config.data.path} is not the one that "
                 f"was trained on ({self.path / SCHEMA_FILE})"
             )
+        if damage:
+            self._set_aside(damage, state)
         return state
+
+    def _set_aside(self, damage: dict[int, str], state: TrainingState) -> None:
+        """Take the damaged checkpoints away and say so; ``state`` is where the run goes on."""
+        names = [set_aside(self.checkpoints, step).name for step in damage]
+        print(
+            f"dropdrift: {', '.join(damage.values())}: set aside as {', '.join(names)}; going on "
+            f"from step {state.step}",
+            file=sys.stderr,
+            flush=True,
+        )
+        if not checkpoint_path(self.checkpoints, state.best_step).is_dir():
+            # It made room for a better one, which is among the damaged: the best is sought anew.
+            state.best_step, state.best_value, state.best_metrics = -1, 0.0, {}
 
     def best_step(self, schema: Schema) -> int:
         """Step of the checkpoint to use, verified: the best by validation.
