@@ -14,9 +14,11 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from dropdrift.kernels.backend import triton_problem
 from dropdrift.kernels.denoiser import Denoiser
+from dropdrift.kernels.denoiser.tiles import out_of_range
 from dropdrift.kernels.feature_dropout import drop_words, mask_features, unpack_words
-from dropdrift.models.config import AsymDiffRecConfig
+from dropdrift.models.config import AsymDiffRecConfig, ModelConfig
 from dropdrift.models.losses import reconstruction_loss, task_loss
 
 # A field missing in more than half of the training rows tells nothing when it is missing again.
@@ -150,6 +152,27 @@ class Diffusion(nn.Module):
         share = flags.sum(dim=1, keepdim=True) / self.informative.sum().clamp(min=1)
         q = ((share - self.usual_share) / (1 - self.usual_share)).clamp(min=0)
         return -torch.expm1(-self.config.gate_steepness * q)
+
+
+def check_kernels(config: ModelConfig, fields: int, device: torch.device) -> None:
+    """Check that the kernels which the options ask for can run, before a batch finds out.
+
+    Args:
+        config: the model's options.
+        fields: N.
+        device: where it will run.
+
+    Raises:
+        ValueError: they cannot, and why.
+    """
+    if config.asymdiffrec.enabled and config.asymdiffrec.kernels == "triton":
+        sizes = (fields, config.dcnv2.z_width, config.asymdiffrec.hidden_width)
+        problem = triton_problem(torch.empty(0, device=device)) or out_of_range(*sizes)
+        if problem:
+            raise ValueError(
+                f"model.asymdiffrec.kernels is 'triton', but {problem}; "
+                "'automatic' takes what can run"
+            )
 
 
 def _collapse_signs(clean: Tensor, reconstructed: Tensor) -> dict[str, Tensor]:

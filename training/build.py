@@ -7,6 +7,7 @@ from torchrec.distributed import DistributedModelParallel
 from torchrec.distributed.types import ShardingPlan
 
 from dropdrift.data.schema import Schema
+from dropdrift.models.asymdiffrec import check_kernels
 from dropdrift.models.matching.model import MatchingModel
 from dropdrift.models.ranking import RankingModel
 from dropdrift.sharding.initialise import initialise_tables
@@ -37,6 +38,8 @@ def build_model(
         ValueError: the options contradict each other or the schema, or no plan fits.
     """
     check_sharding(config)
+    if config.model.kind == "ranking":
+        check_kernels(config.model, len(schema.fields), ranks.device)
     seed = config.loop.seed
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -18,6 +18,7 @@ from torch import Tensor
 from dropdrift.kernels.backend import AUTOMATIC, resolve_backend
 from dropdrift.kernels.denoiser import reference, row_blocks
 from dropdrift.kernels.denoiser.checks import check_arguments
+from dropdrift.kernels.denoiser.tiles import out_of_range, triton_is_faster
 from dropdrift.kernels.feature_dropout import drop_words
 from dropdrift.kernels.feature_dropout.checks import check_draw
 from dropdrift.kernels.philox import signed_seed
@@ -138,9 +139,13 @@ def _denoise(
     backend: str,
 ) -> tuple[Tensor, Tensor]:
     """z_0', and the hidden layer before the activation, [B, H] or [0, H]."""
+    words = words.contiguous()
     floating = _contiguous(noisy, weight1, bias1, weight2, bias2)
-    _check_backend(backend, noisy)
-    return row_blocks.denoise_forward(words.contiguous(), *floating, activation, save_hidden)
+    if _takes_triton(backend, noisy, weight1):
+        from dropdrift.kernels.denoiser import triton_forward
+
+        return triton_forward.denoise_forward(words, *floating, activation, save_hidden)
+    return row_blocks.denoise_forward(words, *floating, activation, save_hidden)
 
 
 @_denoise.register_fake
@@ -179,7 +184,13 @@ def _drop_and_denoise(
     """z_0', the words, and the hidden layer as of ``_denoise``."""
     draw = (seed, step, first_row, max_rate, rate)
     floating = _contiguous(noisy, weight1, bias1, weight2, bias2)
-    _check_backend(backend, noisy)
+    if _takes_triton(backend, noisy, weight1):
+        from dropdrift.kernels.denoiser import triton_drop_and_denoise
+
+        out, hidden, words = triton_drop_and_denoise.drop_and_denoise_forward(
+            missing.contiguous(), *floating, activation, save_hidden, *draw
+        )
+        return out, words, hidden
     words = _draw_words(missing, weight1.shape[1] - noisy.shape[1], *draw, backend="torch")
     out, hidden = row_blocks.denoise_forward(words, *floating, activation, save_hidden)
     return out, words, hidden
@@ -220,17 +231,11 @@ def _denoise_backward(
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of z_T, W1, b1, W2 and b2; ``hidden``: what the forward kept."""
-    _check_backend(backend, noisy)
-    return row_blocks.denoise_backward(
-        grad.contiguous(),
-        words.contiguous(),
-        noisy.contiguous(),
-        weight1.contiguous(),
-        bias1.contiguous(),
-        weight2.contiguous(),
-        hidden,
-        activation,
-    )
+    grad, words, noisy = grad.contiguous(), words.contiguous(), noisy.contiguous()
+    weight1, bias1, weight2 = weight1.contiguous(), bias1.contiguous(), weight2.contiguous()
+    tensors = (grad, words, noisy, weight1, bias1, weight2, hidden)
+    _takes_triton(backend, noisy, weight1)
+    return row_blocks.denoise_backward(*tensors, activation)
 
 
 @_denoise_backward.register_fake
@@ -288,11 +293,19 @@ def _fake_hidden(noisy: Tensor, weight1: Tensor, save_hidden: bool) -> Tensor:
     return noisy.new_empty(noisy.shape[0] if save_hidden else 0, weight1.shape[0])
 
 
-def _check_backend(requested: str, noisy: Tensor) -> None:
+def _takes_triton(requested: str, noisy: Tensor, weight1: Tensor) -> bool:
     if requested == "reference":
         raise ValueError("backend is 'reference', which only dropdrift.kernels.denoiser runs")
-    absent = "the denoiser has no Triton kernels yet"
-    resolve_backend(requested, noisy, out_of_range=absent)
+    rows, width = noisy.shape
+    hidden, columns = weight1.shape
+    sizes = (columns - width, width, hidden)
+    chosen = resolve_backend(
+        requested,
+        noisy,
+        out_of_range=out_of_range(*sizes),
+        triton_is_faster=noisy.is_cuda and triton_is_faster(rows, *sizes, noisy.dtype),
+    )
+    return chosen == "triton"
 
 
 def _draw_words(

@@ -7,8 +7,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dropdrift.kernels.feature_dropout import drop_words, mask_features, pack_words, unpack_words
-from dropdrift.models.asymdiffrec import Diffusion
-from dropdrift.models.config import AsymDiffRecConfig
+from dropdrift.models.asymdiffrec import Diffusion, check_kernels
+from dropdrift.models.config import AsymDiffRecConfig, DCNv2Config, ModelConfig
 from dropdrift.models.losses import task_loss
 
 FIELDS, WIDTHS, Z = 5, (2, 3, 2, 4, 1), 6
@@ -248,3 +248,22 @@ def test_losses_and_gradients_are_the_references(setting):
         results.append([total, *parts.values(), *torch.autograd.grad(total, leaves)])
     for ours, reference in zip(*results, strict=True):
         torch.testing.assert_close(ours, reference)
+
+
+def test_kernels_that_cannot_run_are_refused_before_training(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+
+    def check(kernels, z_width=16, enabled=True):
+        asymdiffrec = AsymDiffRecConfig(kernels=kernels, enabled=enabled)
+        config = ModelConfig(dcnv2=DCNv2Config(z_width=z_width), asymdiffrec=asymdiffrec)
+        check_kernels(config, FIELDS, torch.device("cpu"))
+
+    for kernels in ("automatic", "torch", "reference"):
+        check(kernels)
+    check("triton", enabled=False)
+    with pytest.raises(ValueError, match=r"model\.asymdiffrec\.kernels is 'triton', but .* on cpu"):
+        check("triton")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    check("triton")
+    with pytest.raises(ValueError, match="16 to 256 width, not 8"):
+        check("triton", z_width=8)

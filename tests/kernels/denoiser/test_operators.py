@@ -12,7 +12,7 @@ from dropdrift.kernels.feature_dropout import drop_words, pack_words
 
 KEY = {"seed": 2**63 + 11, "step": 5, "first_row": 1000}
 OPERATORS = torch.ops.dropdrift
-OURS = ["torch"]
+OURS = ["torch", "triton"]
 
 
 def differentiated(function, problem):
@@ -32,7 +32,8 @@ def call(problem, *leaves, **options):
 @pytest.mark.parametrize("backend", [*OURS, "reference", ""])
 def test_output_and_every_gradient(make_problem, backend, activation, save_hidden):
     options = {"backend": backend, "save_hidden": save_hidden}
-    for dtype in (torch.float32, torch.bfloat16):
+    low = torch.float16 if backend == "triton" else torch.bfloat16
+    for dtype in (torch.float32, low):
         problem = make_problem(257, 45, 24, 33, activation, dtype)
         problem.check(differentiated(lambda *t, p=problem: call(p, *t, **options), problem))
 
@@ -259,6 +260,22 @@ def test_mistakes_are_named(make_problem, change, message):
     given["missing"] = given.pop("words")
     with pytest.raises(ValueError, match=message.replace("words", "missing")):
         drop_and_denoise(**given, **KEY)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((513, 16, 32), "1 to 512 fields, not 513"),
+        ((3, 15, 32), "16 to 256 width, not 15"),
+        ((3, 257, 32), "16 to 256 width, not 257"),
+        ((3, 16, 31), "32 to 1024 hidden units, not 31"),
+    ],
+)
+def test_sizes_beyond_the_kernels_are_named_and_run_without_them(make_problem, sizes, message):
+    problem = make_problem(5, *sizes)
+    with pytest.raises(ValueError, match=message):
+        call(problem, *problem.floating, backend="triton")
+    problem.check(differentiated(lambda *t: call(problem, *t), problem))
 
 
 @pytest.mark.parametrize(
