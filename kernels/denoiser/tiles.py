@@ -103,7 +103,7 @@ def forward_tile(
         itemsize: bytes of a number.
         capability: the GPU's compute capability times ten.
     """
-    limit = _SHARED_BYTES.get(capability, _SHARED_BYTES_ELSEWHERE)
+    limit = shared_limit(capability)
     fitting = (
         tile
         for tile in _candidates(rows, fields, width, itemsize, capability)
@@ -143,6 +143,11 @@ def shared_bytes(tile: Tile, fields: int, width: int, itemsize: int, capability:
     of_row = step + padded(width) + tile.hidden
     of_stage = tile.hidden * (step + 2 * padded(width) + 1)
     return (tile.rows * of_row + held * of_stage) * itemsize + 512
+
+
+def shared_limit(capability: int) -> int:
+    """Shared memory that a program may have on a GPU of a compute capability times ten."""
+    return _SHARED_BYTES.get(capability, _SHARED_BYTES_ELSEWHERE)
 
 
 def padded(size: int) -> int:

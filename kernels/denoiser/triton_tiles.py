@@ -43,13 +43,6 @@ def activation_derivative(x: tl.tensor, KIND: tl.constexpr) -> tl.tensor:
     return slope
 
 
-@triton.jit
-def unpacked_tile(words: tl.tensor, DTYPE: tl.constexpr) -> tl.tensor:
-    """Columns of s as 0 and 1 of ``DTYPE``: int32 words [R, K / 32] to [R, K]."""
-    bits = (words[:, :, None] >> tl.arange(0, 32)[None, None, :]) & 1
-    return tl.reshape(bits, (words.shape[0], words.shape[1] * 32)).to(DTYPE)
-
-
 @triton.constexpr_function
 def one_bits(dtype: tl.dtype) -> int:
     """The bits of 1.0."""
@@ -63,6 +56,23 @@ def same_size_int(dtype: tl.dtype) -> tl.dtype:
 
 
 @triton.jit
+def unpacked_tile(packed: tl.tensor, DTYPE: tl.constexpr) -> tl.tensor:
+    """Columns of s as 0 and 1 of ``DTYPE``: bytes of its words, int32 [R, K / 8], to [R, K].
+
+    A byte is halved three times within its thread. So a thread ends with eight columns side by
+    side, which go to shared memory in one store of 16 bytes; unpacked by broadcasting, neighbouring
+    columns lie in different threads and each goes alone.
+    """
+    bits = tl.join(packed, packed >> 4)
+    bits = tl.join(bits, bits >> 2)
+    bits = tl.join(bits, bits >> 1)
+    # Reshaped before the last step: Triton 3.7.1 fails on a reshape right before wgmma in tf32.
+    bits = tl.reshape(bits, (packed.shape[0], packed.shape[1] * 8)) & 1
+    # Not .to(DTYPE), which converts one at a time.
+    return (bits * one_bits(DTYPE)).to(same_size_int(DTYPE)).to(DTYPE, bitcast=True)
+
+
+@triton.jit
 def step_chunk(
     words: tl.tensor,
     row: tl.tensor,
@@ -72,24 +82,13 @@ def step_chunk(
     BLOCK_FIELDS: tl.constexpr,
     DTYPE: tl.constexpr,
 ) -> tl.tensor:
-    """The chunk of s from ``FIRST_FIELD`` on: see :func:`step_chunks`.
-
-    Words are loaded as bytes, and a byte is halved three times within its thread. So a thread ends
-    with eight columns side by side, which go to shared memory in one store of 16 bytes; unpacked by
-    broadcasting, neighbouring columns lie in different threads and each goes alone.
-    """
+    """The chunk of s from ``FIRST_FIELD`` on: see :func:`step_chunks`."""
     size: tl.constexpr = chunk_fields(FIELDS, FIRST_FIELD, BLOCK_FIELDS)
     row_bytes: tl.constexpr = (FIELDS + 31) // 32 * 4
     byte = FIRST_FIELD // 8 + tl.arange(0, size // 8)
     place = words.to(tl.pointer_type(tl.int8)) + row[:, None] * row_bytes + byte[None, :]
     there = valid[:, None] & (byte < row_bytes)[None, :]
-    bits = tl.load(place, mask=there, other=0).to(tl.int32)
-    bits = tl.join(bits, bits >> 4)
-    bits = tl.join(bits, bits >> 2)
-    bits = tl.join(bits, bits >> 1)
-    # Not .to(DTYPE), which converts one at a time.
-    ones = ((bits & 1) * one_bits(DTYPE)).to(same_size_int(DTYPE)).to(DTYPE, bitcast=True)
-    return tl.reshape(ones, (row.shape[0], size))
+    return unpacked_tile(tl.load(place, mask=there, other=0).to(tl.int32), DTYPE)
 
 
 @triton.jit
