@@ -61,11 +61,14 @@ _HOPPER = (
     Tile(128, 32, 64, 8, 2),  # from about 230 fields on
     Tile(64, 32, 64, 4, 2),  # 512 fields: 190 registers, 184,384 bytes
 )
-# Half the rows, for batches that would leave multiprocessors without work: 174 registers.
+# Half the rows, for batches that would leave multiprocessors without work: 176 / 230 registers,
+# 168,064 / 176,256 bytes; odd sizes spilled 48 bytes, and take the last of the list above.
 _HOPPER_SMALL = Tile(64, 64, 64, 4, 2)
-# 256 columns of the result are 128 registers of each thread of 64 rows and 4 warps, which spilled
-# (255 registers, 24 to 128 bytes of stack); over 8 warps: 172 / 182, 155,712 / 159,808 bytes.
-_HOPPER_WIDE = (Tile(64, 32, 64, 8, 2), Tile(64, 16, 64, 8, 2))
+# Z = 256: the result alone is 128 registers of each thread. In chunks of 32 fields it is 248 / 253
+# and 217,152 / 225,344 bytes; in chunks of 64 gelu spilled 16 bytes, and so did odd sizes in any.
+# The others give a warp group half the columns: 172 / 182 registers, 155,712 / 159,808 bytes, and
+# 173, 165,920 for 512 fields and gelu.
+_HOPPER_WIDE = (Tile(128, 32, 32, 8, 2), Tile(64, 32, 64, 8, 2), Tile(64, 16, 64, 8, 2))
 
 # sm_80. Products take s from registers, so that chunks are small: 186 / 224, 79,936 bytes, two
 # programs a multiprocessor. 128 rows spilled with gelu.
@@ -122,10 +125,12 @@ def _candidates(
     if itemsize == 4:
         return _FLOAT32
     if 90 <= capability < 120:  # sm_120 has the tensor cores of sm_80, which sm_100 has not
-        if wide:
-            return _HOPPER_WIDE
         small = rows <= _HOPPER_SMALL.rows * MULTIPROCESSORS
-        return (_HOPPER_SMALL, *_HOPPER) if small and aligned else _HOPPER
+        if wide:
+            return _HOPPER_WIDE[1:] if small or not aligned else _HOPPER_WIDE
+        if small:
+            return (_HOPPER_SMALL, *_HOPPER) if aligned else _HOPPER[2:]
+        return _HOPPER
     if wide or not aligned:
         return _AMPERE_WIDE
     return _AMPERE if fields <= 256 else _AMPERE_MANY_FIELDS

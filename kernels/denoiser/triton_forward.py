@@ -221,10 +221,11 @@ class Example:
         tile = forward_tile(self.rows, *sizes, itemsize, capability)
         call = (*sizes, self.activation, self.save_hidden, "ieee", tile)
         arguments = dict.fromkeys(_FLOATING, f"*{self.dtype}") | dict(integers)
+        name = kernel.__name__.removesuffix("_kernel")
         shape = f"b{self.rows} n{self.fields} z{self.width} h{self.hidden}"
         saved = " saved" if self.save_hidden else ""
         return Specimen(
-            name=f"{kernel.__name__} {self.dtype} {shape} {self.activation}{saved} sm_{capability}",
+            name=f"{name} {self.dtype} {shape} {self.activation}{saved} sm_{capability}",
             kernel=kernel,
             arguments=arguments,
             constants=constants(*call) | dict(more_constants),
