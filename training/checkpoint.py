@@ -15,21 +15,30 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import torch.distributed as dist
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torchrec.distributed import DistributedModelParallel
 
 from dropdrift.data.json_file import read_json
 from dropdrift.training.checkpoint_reader import TensorReader, described_weights
+from dropdrift.training.checkpoint_space import (
+    bytes_to_write,
+    cause_of,
+    check_room,
+    failed_write,
+)
+from dropdrift.training.distributed import on_first_rank
 from dropdrift.training.optimizers import Optimizers
 
 MARKER = "COMMITTED"
 STATE_FILE = "state.json"
 PLAN_FILE = "plan.json"
 
+# What the name of a directory ends in that is being written, or was when its process ended.
+PARTIAL = ".partial"
 # What the name of a directory ends in that was found damaged: it is no checkpoint any more.
 DAMAGED = ".damaged"
 
@@ -103,27 +112,61 @@ def save_checkpoint(
         optimizers: their state is saved.
         state: where the run stands.
         plan: the document of the plan that the model is sharded by; none for a plan without one.
+
+    Raises:
+        ValueError: there is no room for it, or it could not be written, on every rank. What was
+            there before is there still.
     """
     final = checkpoint_path(folder, state.step)
     if (final / MARKER).exists():
         return
-    partial = final.with_name(final.name + ".partial")
-    if dist.get_rank() == 0:
-        for leftover in (partial, final):
-            shutil.rmtree(leftover, ignore_errors=True)
-        partial.mkdir(parents=True)
-    dist.barrier()
-    save(_tensors(model, optimizers), checkpoint_id=partial)
-    if dist.get_rank() == 0:
+    tensors = _tensors(model, optimizers)
+    needed = bytes_to_write(tensors)
+    partial = on_first_rank(lambda: _begin(folder, state.step, needed))
+    try:
+        save(tensors, checkpoint_id=partial)
+    except CheckpointException as error:  # on every rank
+        cause = cause_of(error)
+        if cause is None:
+            raise
+        on_first_rank(lambda: _give_up(partial, state.step, cause))
+    on_first_rank(lambda: _commit(partial, final, state, plan))
+
+
+def _begin(folder: Path, step: int, needed: int) -> Path:
+    """An empty directory for the checkpoint of ``step``; what broken ones have left is removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in (*folder.glob(f"step-*{PARTIAL}"), checkpoint_path(folder, step)):
+        shutil.rmtree(leftover, ignore_errors=True)
+    check_room(folder, needed, step)
+    partial = folder / (checkpoint_path(folder, step).name + PARTIAL)
+    partial.mkdir()
+    return partial
+
+
+def _give_up(path: Path, step: int, cause: str) -> NoReturn:
+    """Remove the half of a checkpoint that is there, and raise what the user is told."""
+    error = failed_write(path.parent, step, cause)
+    shutil.rmtree(path, ignore_errors=True)
+    raise error
+
+
+def _commit(
+    partial: Path, final: Path, state: TrainingState, plan: Mapping[str, Any] | None
+) -> None:
+    """Complete a checkpoint whose tensors are written; its marker comes last."""
+    path = partial
+    try:
         (partial / STATE_FILE).write_text(json.dumps(asdict(state), indent=1))
         if plan is not None:
             (partial / PLAN_FILE).write_text(json.dumps(plan, indent=1))
-        partial.rename(final)
+        path = partial.rename(final)
         manifest = {p.name: _sha256(p) for p in sorted(final.iterdir())}
-        marker = final / (MARKER + ".partial")
+        marker = final / (MARKER + PARTIAL)
         marker.write_text(json.dumps(manifest, indent=1))
         marker.rename(final / MARKER)
-    dist.barrier()
+    except OSError as error:
+        _give_up(path, state.step, error.strerror or str(error))
 
 
 def read_state(folder: Path, step: int) -> TrainingState:
