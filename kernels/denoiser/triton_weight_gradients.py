@@ -143,7 +143,7 @@ def add_parts_kernel(
 ) -> None:
     """dW1 [H, N + Z], db1 [H], dW2 [Z, H] and db2 [Z]: the workspace's parts added, first to last.
 
-    Reads 4 bytes of each part for every element; nothing depends on the number of rows.
+    Reads 4 bytes of every part for each element.
     """
     BIAS1: tl.constexpr = HIDDEN * (FIELDS + WIDTH)
     WEIGHT2: tl.constexpr = BIAS1 + HIDDEN
