@@ -75,7 +75,7 @@ def drop_words_tile(
     Returns:
         int32 [R, C] (all shapes may also be [R] with a scalar ``column``).
     """
-    word = tl.to_tensor(column).to(tl.uint32)
+    word = (column + tl.zeros_like(missing)).to(tl.uint32)  # column may be a plain number
     less = tl.zeros_like(missing)
     for stream in tl.static_range(1, 4):
         planes = tl.philox(seed, row, word, step.to(tl.uint32), stream)
