@@ -24,7 +24,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 @dataclass(frozen=True)
 class Command:
-    """A subcommand: the module of its name has ``run(arguments) -> exit code``.
+    """A subcommand: the module of its name, with underscores, has ``run(arguments) -> exit code``.
 
     Attributes:
         help: what it does, in one line.
@@ -44,6 +44,7 @@ COMMANDS = {
         "measure a trained model, also with features missing", needs_torch=True, many_ranks=True
     ),
     "predict": Command("score the rows of a Parquet file", needs_torch=True),
+    "export-weights": Command("write a run's weights as one safetensors file", needs_torch=True),
     "index": Command(
         "build an index of a matching model's items", needs_torch=True, many_ranks=True
     ),
@@ -110,12 +111,13 @@ def _dispatch(arguments: list[str]) -> int:
         raise ValueError(f"{name} runs on one process: start it without torchrun")
     if COMMANDS[name].needs_torch and {"-h", "--help"}.isdisjoint(rest):
         require_matched_stack()
-    code: int = importlib.import_module(f"dropdrift.launchers.{name}").run(rest)
+    module = name.replace("-", "_")
+    code: int = importlib.import_module(f"dropdrift.launchers.{module}").run(rest)
     return code
 
 
 def _help() -> str:
-    lines = [f"  {name:<10} {command.help}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:<14} {command.help}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "usage: dropdrift [-h] [--version] COMMAND [OPTIONS]",

@@ -245,6 +245,23 @@ class PredictConfig:
         _check_positive(self.batch_size)
 
 
+@dataclass(frozen=True)
+class ExportConfig:
+    """Which weights to write, and where.
+
+    Attributes:
+        run_folder: Folder of a run; the best checkpoint by validation is taken.
+        out: File to write, NAME.safetensors; NAME.json beside it says what the weights are.
+    """
+
+    run_folder: Path
+    out: Path
+
+    def __post_init__(self) -> None:
+        if self.out.suffix != ".safetensors":
+            raise ValueError(f"out is {self.out}, must end in .safetensors")
+
+
 def _check_positive(batch_size: int) -> None:
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}, must be positive")

@@ -68,7 +68,7 @@ def test_the_help_is_quick_and_imports_no_torch() -> None:
         seconds.append(time.perf_counter() - started)
     assert min(seconds) < 1.0
     for name, command in COMMANDS.items():
-        assert f"  {name:<10} {command.help}" in shown.stdout
+        assert f"  {name:<14} {command.help}" in shown.stdout
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
