@@ -175,6 +175,8 @@ def _print_table(
     print(f"{len(rows)} configurations of kernels, compiled by triton {triton_minor()}\n")
     print("\n".join(_in_columns([HEADER, *rows])))
     print(f"\n{NOTE}")
+    if budgets.triton not in ("", triton_minor()):
+        print(f"Budgets are of triton {budgets.triton}: registers are not held to them.")
     if lines:
         print("\n".join(["", *lines]))
     else:
