@@ -234,7 +234,10 @@ def _denoise_backward(
     grad, words, noisy = grad.contiguous(), words.contiguous(), noisy.contiguous()
     weight1, bias1, weight2 = weight1.contiguous(), bias1.contiguous(), weight2.contiguous()
     tensors = (grad, words, noisy, weight1, bias1, weight2, hidden)
-    _takes_triton(backend, noisy, weight1)
+    if _takes_triton(backend, noisy, weight1):
+        from dropdrift.kernels.denoiser import triton_backward
+
+        return triton_backward.denoise_backward(*tensors, activation)
     return row_blocks.denoise_backward(*tensors, activation)
 
 
