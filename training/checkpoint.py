@@ -273,7 +273,7 @@ def _manifest(path: Path) -> dict[str, str]:
     try:
         manifest = read_json(marker)
     except ValueError as error:
-        raise DamagedCheckpointError(f"{marker} is damaged", path) from error
+        raise DamagedCheckpointError(str(error), path) from error
     if not isinstance(manifest, dict) or STATE_FILE not in manifest:
         raise DamagedCheckpointError(f"{marker} is damaged", path)
     for name in manifest:

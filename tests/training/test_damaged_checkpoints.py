@@ -79,8 +79,8 @@ def make_stale(checkpoint: Path) -> str:
 
 def spoil_the_manifest(checkpoint: Path) -> str:
     marker = checkpoint / "COMMITTED"
-    marker.write_bytes(marker.read_bytes()[:50])
-    return f"{marker} is damaged"
+    marker.write_text("[}")
+    return f"{marker} is not valid JSON: Expecting value: line 1 column 2 (char 1)"
 
 
 def lead_the_manifest_elsewhere(checkpoint: Path) -> str:
@@ -125,6 +125,44 @@ def test_resuming_falls_back_to_the_newest_good_checkpoint(
         expected = checkpoint_path(trained.out / "checkpoints", 12) / name
         assert (last / name).read_bytes() == expected.read_bytes(), name
     assert (stopped.out / "log.jsonl").read_text() == (trained.out / "log.jsonl").read_text()
+
+
+def before_the_renaming(checkpoint: Path) -> None:
+    (checkpoint / "COMMITTED").unlink()
+    checkpoint.rename(checkpoint.with_name(f"{checkpoint.name}.partial"))
+
+
+def among_the_shards(checkpoint: Path) -> None:
+    (checkpoint / ".metadata").unlink()
+    truncate(checkpoint)
+    before_the_renaming(checkpoint)
+
+
+def before_the_marker(checkpoint: Path) -> None:
+    (checkpoint / "COMMITTED").unlink()
+
+
+def within_the_marker(checkpoint: Path) -> None:
+    marker = checkpoint / "COMMITTED"
+    marker.rename(marker.with_name("COMMITTED.partial")).write_text('{"__0_')
+
+
+@pytest.mark.parametrize(
+    "killed", [among_the_shards, before_the_renaming, before_the_marker, within_the_marker]
+)
+def test_what_a_killed_writer_leaves_is_no_checkpoint(
+    trained, stopped, killed: Callable[[Path], None], capsys
+):
+    checkpoints = stopped.out / "checkpoints"
+    killed(checkpoint_path(checkpoints, 12))
+    assert committed_steps(checkpoints) == [4, 8]
+    train(stopped, show_progress=False)
+    assert "set aside" not in capsys.readouterr().err
+    assert sorted(path.name for path in checkpoints.iterdir()) == [
+        checkpoint_path(checkpoints, step).name for step in STEPS
+    ]
+    expected = checkpoint_path(trained.out / "checkpoints", 12) / SHARD
+    assert (checkpoint_path(checkpoints, 12) / SHARD).read_bytes() == expected.read_bytes()
 
 
 def test_two_damaged_ones_and_one_that_was_set_aside_before(stopped, capsys):
