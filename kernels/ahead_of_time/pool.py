@@ -36,6 +36,7 @@ def compile_all(
     everything = (package, tuple(capabilities))
     workers = len(os.sched_getaffinity(0))
     context = multiprocessing.get_context("spawn")
+    before = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, context, initializer=_begin) as executor:
         try:
             # Asked of every worker, so that they import torch at the same time.
@@ -49,6 +50,8 @@ def compile_all(
                     progress(len(compiled), len(names))
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - before:
+                process.terminate()
             raise
     return [compiled[name] for name in names]
 
