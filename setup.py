@@ -18,7 +18,7 @@ setup(
     package_dir={"dropdrift": "src/dropdrift", **{f"dropdrift.{room}": room for room in ROOMS}},
     package_data={
         "dropdrift": ["py.typed"],
-        "dropdrift.kernels": ["feature_dropout/*.c"],
+        "dropdrift.kernels": ["feature_dropout/*.c", "ahead_of_time/*.json"],
         "dropdrift.launchers": [
             "recipes/*.yaml",
             "experiments/*.yaml",

@@ -57,6 +57,7 @@ def packaged_files() -> set[str]:
         "dropdrift/__init__.py",
         "dropdrift/__main__.py",
         "dropdrift/py.typed",
+        "dropdrift/kernels/ahead_of_time/budgets.json",
         "dropdrift/sharding/hardware.yaml",
         "dropdrift/sharding/saved/plan.schema.json",
     }
