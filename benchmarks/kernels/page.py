@@ -24,7 +24,8 @@ NOTES = (
     "The providers of an operator were measured in turn, each twice.",
     "The modelled floor is the longer of two times: what must be read and written at least at the "
     "copy bandwidth, and the matrix products that are needed at the rate that large ones reach. "
-    "Both rates were measured in the same run; the floor itself was not: it is drawn dashed.",
+    "Both rates were measured in the same run; the floor itself was not: it is drawn dashed. "
+    "On a CPU, what stays in the caches may be quicker.",
     "The denoiser's time includes making its mask, for every provider.",
     "Where a result differs from float64 by more than its tolerance, no time is shown.",
     "Ratios are to eager without a graph.",
