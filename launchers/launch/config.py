@@ -9,7 +9,8 @@ from typing import Literal
 Scheduler = Literal["local_cwd", "slurm", "kubernetes", "docker"]
 
 MOST_PORT = 65_535
-_SHAPE = re.compile(r"([1-9][0-9]*)x([1-9][0-9]*)")
+# Four digits at most: TorchX takes minutes and gigabytes over a million nodes.
+_SHAPE = re.compile(r"([1-9][0-9]{0,3})x([1-9][0-9]{0,3})")
 # What Slurm, Kubernetes and Docker all take, with what they add to it.
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
 
@@ -32,7 +33,8 @@ class Shape:
         found = _SHAPE.fullmatch(text)
         if found is None:
             raise ValueError(
-                f"-j is {text!r}, must be NODESxPROCESSES, such as 2x8: 2 nodes of 8 processes"
+                f"-j is {text!r}, must be NODESxPROCESSES, such as 2x8: 2 nodes of 8 processes; "
+                "at most 9999x9999"
             )
         return cls(int(found[1]), int(found[2]))
 

@@ -1,7 +1,12 @@
-"""A job on this machine: its logs as they come, and its exit code."""
+"""A job on this machine: its logs as they come, its exit code, and none of it left behind."""
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dropdrift.launchers.launch.lines import print_lines
@@ -22,16 +27,28 @@ def run_here(runner: Runner, request: AppDryRunInfo[Any]) -> int:
     """
     from torchx.schedulers.local_scheduler import SignalException
 
+    silent = threading.Event()
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        # The terminal is closed: TorchX knows of SIGINT and SIGTERM alone.
+        signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
     try:
         handle = runner.schedule(request)
         role = request._app.roles[0]
         nodes = range(role.num_replicas)
         logs = [runner.log_lines(handle, role.name, node, should_tail=True) for node in nodes]
-        print_lines(logs, nodes)  # to the end of the job
+        print_lines(logs, nodes, silent)  # to the end of the job
         runner.wait(handle, wait_interval=0.1)
+        code = _exit_code(runner, handle)
     except SignalException as error:
-        return SIGNALLED + error.sigval  # leaving the runner ends the processes
-    return _exit_code(runner, handle)
+        # A second Ctrl-C would leave processes behind.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        silent.set()  # torchrun's tracebacks would be of the signal
+        sys.stderr.write(f"dropdrift: {error.sigval.name}: ending all processes\n")
+        code = SIGNALLED + error.sigval
+    runner.close()
+    _kill_those_left(request)
+    return code
 
 
 def _exit_code(runner: Runner, handle: AppHandle) -> int:
@@ -41,3 +58,19 @@ def _exit_code(runner: Runner, handle: AppHandle) -> int:
     codes = [replica.proc.returncode for replicas in nodes.values() for replica in replicas]
     failed: int = next((code for code in codes if code), 0)
     return failed if failed >= 0 else SIGNALLED - failed
+
+
+def _kill_those_left(request: AppDryRunInfo[Any]) -> None:
+    """Kill what the job has started and SIGTERM has not ended.
+
+    TorchX kills a torchrun after 10 seconds, which would itself have killed its workers after 30.
+    They are known by the job's name in their environment, where the system shows that.
+    """
+    nodes = next(iter(request.request.role_params.values()))
+    mark = f"TORCHX_JOB_ID={nodes[0].env['TORCHX_JOB_ID']}".encode()
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in environment.read_bytes().split(b"\0"):
+                os.kill(int(environment.parent.name), signal.SIGKILL)
+        except OSError:  # it has ended, or is another user's
+            continue

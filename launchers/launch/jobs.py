@@ -14,7 +14,7 @@ from dropdrift.launchers.options import parse_config
 if TYPE_CHECKING:
     from torchx.runner import Runner
 
-_HANDLE = re.compile(r"(slurm|kubernetes|local_docker)://[^/]*/[^/]+")
+_HANDLE = re.compile(r"slurm://[^/]*/[0-9]+|(kubernetes|local_docker)://[^/]*/[^/-][^/]*")
 
 SUCCEEDED, FAILED = 0, 1
 

@@ -33,7 +33,7 @@ def scheduler_options(runner: Runner, backend: str, pairs: Sequence[str]) -> Map
     """The options ``KEY=VALUE`` of a scheduler, and what ``.torchxconfig`` adds to them.
 
     Raises:
-        ValueError: the scheduler has no such option.
+        ValueError: the scheduler has no such option, or it is a number and the value is none.
     """
     known = runner.scheduler_run_opts(backend)
     names = [name for name, _ in known]
@@ -45,7 +45,10 @@ def scheduler_options(runner: Runner, backend: str, pairs: Sequence[str]) -> Map
                 f"scheduler_args has {key!r}, which {backend} does not know"
                 f"{suggestion(key, names, str)}; it knows: {', '.join(names)}"
             )
-        options |= known.cfg_from_str(pair)
+        try:
+            options |= known.cfg_from_str(pair)
+        except ValueError as error:  # which does not say what of
+            raise ValueError(f"scheduler_args has {pair!r}: {error}") from error
     # Not TorchX's own default, which is the folder that its module was first imported in.
     apply(backend, options, dirs=[str(Path.cwd()), str(Path.home())])
     return options

@@ -9,13 +9,17 @@ from collections.abc import Iterable, Mapping
 
 HIDDEN = "[hidden]"
 
-_NAME = r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_?KEY|(?:^|_)KEY(?:_|$)"
-_SECRET_NAME = re.compile(rf"{_NAME}|^AWS_", re.IGNORECASE)
-# Of Amazon, GitHub, Hugging Face, OpenAI, Slack, Google and Weights & Biases' like, and web tokens.
+_SECRET_NAME = re.compile(
+    r"TOKEN(?!IZERS)|SECRET|PASSW|PASSPHRASE|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_?KEY"
+    r"|(?:^|_)KEY(?:_|$)|^AWS_",
+    re.IGNORECASE,
+)
+# Of Amazon, GitHub, Hugging Face, OpenAI, Slack, Google, GitLab and Docker, and web tokens.
 _KNOWN = re.compile(
     r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bgh[pousr]_\w{20,}|\bgithub_pat_\w{20,}|\bhf_[A-Za-z0-9]{20,}"
     r"|\bsk-[\w-]{20,}|\bxox[abprs]-[\w-]{10,}|\bAIza[\w-]{30,}|\beyJ[\w-]{10,}\.[\w-]{10,}"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY"
+    r"|\bglpat-[\w-]{20,}|\bdckr_pat_[\w-]{20,}|-----BEGIN [A-Z ]*PRIVATE KEY"
+    r"|://[^\s/:@]*:[^\s/@]+@"  # the password in a URL
 )
 _RANDOM_LOOKING = re.compile(r"[A-Za-z0-9+/=_-]{32,}")
 _LEAST_ENTROPY = 3.5  # bits a character: random hexadecimal digits have up to 4, words about 3

@@ -25,7 +25,8 @@ def test_nodes_and_processes(text, shape):
 
 
 @pytest.mark.parametrize(
-    "text", ["2", "x8", "2x", "0x2", "2x0", "2X2", "1:2x2", " 2x2", "2x2x2", ""]
+    "text",
+    ["2", "x8", "2x", "0x2", "2x0", "2X2", "1:2x2", " 2x2", "2x2x2", "", "10000x1", "1x10000"],
 )
 def test_a_shape_of_the_wrong_form(text):
     with pytest.raises(ValueError, match=f"-j is {text!r}, must be NODESxPROCESSES"):
@@ -77,6 +78,10 @@ def test_every_spelling_of_j_is_read(mistake, given):
             "time is 'noon', must be minutes",
         ),
         (
+            ["train", *DEMO, "--scheduler", "slurm", "--scheduler-args", "warning=soon"],
+            "scheduler_args has 'warning=soon': invalid literal for int()",
+        ),
+        (
             ["train", *DEMO, "--scheduler", "docker", "--image", "x", "--mounts", "type=bnd"],
             "invalid mount type 'bnd'",
         ),
@@ -86,6 +91,7 @@ def test_every_spelling_of_j_is_read(mistake, given):
         ),
         (["status"], "launch status needs the HANDLE"),
         (["log", "slurm:/x/1"], "found 'slurm:/x/1'"),
+        (["cancel", "slurm://dropdrift/--user=me"], "launch cancel needs the HANDLE"),
         (["cancel", "slurm://dropdrift/1", "--force"], "unknown option --force"),
     ],
 )  # fmt: skip

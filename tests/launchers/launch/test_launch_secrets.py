@@ -13,6 +13,8 @@ from dropdrift.launchers.launch.secrets import (
 # In pieces, so that no scanner takes them for real ones; none was ever in use.
 RANDOM = "Zq8" + "vT1kX0bYw7RmN4cP9eJ2" + "sLdUa6GfHi3"
 AMAZON = "AKIA" + "IOSFODNN7EXAMPLE"
+GITLAB = "glpat-" + "abcdefghij0123456789"
+URL = "postgresql://someone:" + "hunter2@host/runs"
 GITHUB = "ghp_" + "abcdefghijklmnopqrstuvwxyz0123456789"
 HEXADECIMAL = hashlib.sha256(b"dropdrift").hexdigest()
 
@@ -27,7 +29,9 @@ def test_names_of_secrets(name):
         check_environment({"A": "b", name: "x"})
 
 
-@pytest.mark.parametrize("value", [RANDOM, AMAZON, GITHUB, HEXADECIMAL, f"user:{GITHUB}"])
+@pytest.mark.parametrize(
+    "value", [RANDOM, AMAZON, GITHUB, GITLAB, URL, HEXADECIMAL, f"user:{GITHUB}"]
+)
 def test_values_of_secrets_are_refused_and_not_repeated(value):
     with pytest.raises(ValueError, match="env OTHER looks like a secret by its value") as refused:
         check_environment({"OTHER": value})
@@ -37,6 +41,7 @@ def test_values_of_secrets_are_refused_and_not_repeated(value):
 @pytest.mark.parametrize(
     "pair",
     ["NCCL_SOCKET_IFNAME=eth0", "KEYBOARD=us", "MONKEY=1", "OMP_NUM_THREADS=8", "EMPTY=",
+     "TOKENIZERS_PARALLELISM=false", "MIRROR=https://host:8080/someone@home",
      "LD_LIBRARY_PATH=/opt/conda/envs/Dropdrift-2026/lib/python3.11/site-packages/torch/lib",
      "HF_HOME=/data/cache/huggingface/hub/models--someone--something-2026",
      "NAME=the-quick-brown-fox-jumps-over-the-lazy-dog",

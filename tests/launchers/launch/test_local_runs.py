@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,56 @@ def test_nothing_runs_where_a_command_refuses_its_options(tmp_path):
     assert ended.stdout == ""
     assert len(ended.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def processes_naming(text: str) -> dict[int, str]:
+    """Command lines that hold ``text``, of this system's processes that have not ended."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if text in line:
+            found[int(path.parent.name)] = line
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
+@pytest.mark.parametrize(
+    ("sent", "stuck"), [(signal.SIGINT, False), (signal.SIGHUP, False), (signal.SIGTERM, True)]
+)
+def test_a_signal_ends_all_processes(prepared_folder, tmp_path, sent, stuck):
+    """A second one meanwhile as well, and workers that SIGTERM does not end."""
+    out = tmp_path / "run"
+    ended = subprocess.Popen(
+        [sys.executable, "-m", "dropdrift", "launch", "train", "--recipe", "asymdiffrec",
+         "-j", "2x1", "--", "--data.path", str(prepared_folder), "--out", str(out), *SMALL,
+         "--loop.max-steps", "100000", "--loop.epochs", "100000"],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path),
+             "PYTHONPATH": str(Path(dropdrift.__file__).parents[1])},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        while not (out / "log.jsonl").exists() or not (out / "log.jsonl").stat().st_size:
+            assert ended.poll() is None, ended.communicate()[0][-3000:]
+            time.sleep(0.1)
+        lines = processes_naming(str(out))
+        workers = [pid for pid, line in lines.items() if "-u -m dropdrift" in line]
+        assert len(workers) == 2, lines
+        for worker in workers if stuck else ():
+            os.kill(worker, signal.SIGSTOP)
+        for _ in range(2):
+            ended.send_signal(sent)
+            time.sleep(0.3)
+        told = ended.communicate(timeout=30)[0]
+    finally:
+        ended.kill()
+        left = processes_naming(str(out))
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+    assert not left
+    assert ended.returncode == 128 + sent
+    assert told.splitlines()[-1] == f"dropdrift: {sent.name}: ending all processes"
+    assert "Traceback" not in told
+    assert not list(tmp_path.glob("torchx_*"))
