@@ -95,7 +95,11 @@ def make_words(
 
 @cache
 def compiled_library() -> ctypes.CDLL | None:
-    """The compiled code, once a process; None where it cannot be compiled or loaded."""
+    """The compiled code; None where it cannot be compiled or loaded.
+
+    Once a process, or once for each thread that asks before the first has it: a lock would be held
+    for ever in what is forked meanwhile.
+    """
     compiler = _compiler()
     if compiler is None:
         return None
@@ -117,7 +121,10 @@ def _compiled(command: list[str]) -> ctypes.CDLL:
 
 def _compiler() -> list[str] | None:
     if os.environ.get("CC"):
-        return shlex.split(os.environ["CC"])
+        try:
+            return shlex.split(os.environ["CC"])
+        except ValueError:  # a quote is left open
+            return None
     return next(([name] for name in _COMPILERS if shutil.which(name)), None)
 
 

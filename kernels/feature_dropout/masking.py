@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dropdrift.kernels.feature_dropout.words import unpack_words
 
-_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def masked_reference(embedded: Tensor, words: Tensor, widths: Sequence[int]) -> Tensor:

@@ -118,7 +118,7 @@ def test_with_a_fixed_rate_nothing_correlates(other):
 
 
 @pytest.mark.usefixtures("fresh_compiler")
-@pytest.mark.parametrize("compiler", ["/there/is/no/such-compiler", "false"])
+@pytest.mark.parametrize("compiler", ["/there/is/no/such-compiler", "false", "cc '-O2"])
 def test_without_a_working_compiler_the_reference_makes_the_words(compiler, monkeypatch):
     missing = missing_words(WORTH_COMPILING, 40)
     expected = drop_words(missing, 40, seed=1, step=1, first_row=0, backend="reference")

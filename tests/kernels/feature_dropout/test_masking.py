@@ -145,3 +145,12 @@ def test_triton_masks_any_widths(rows, widths, dtype):
     embedded, flags = example(rows, tuple(widths), dtype)
     masked = mask_features(embedded, pack_words(flags), widths, backend="triton")
     assert same_bits(masked, masked_by_hand(embedded, flags, tuple(widths)))
+
+
+@pytest.mark.parametrize("widths", [(4, 8, 4), (3, 8, 5)])
+def test_one_byte_a_number(widths):
+    embedded = torch.arange(1, 65, dtype=torch.uint8).view(4, 16).view(torch.float8_e4m3fn)
+    words = pack_words(torch.eye(4, 3).bool())
+    expected = mask_features(embedded, words, widths, backend="reference").view(torch.uint8)
+    assert (expected == 0).sum() == sum(widths)
+    assert torch.equal(mask_features(embedded, words, widths).view(torch.uint8), expected)
