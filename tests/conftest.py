@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +20,10 @@ from dropdrift.data.columns import TIME_COLUMN, USER_COLUMN, label_column
 from dropdrift.data.encoding.encoder import Encoder
 from dropdrift.data.encoding.vocabulary import Vocabulary
 from dropdrift.data.schema import Encoding, Field, Schema, Table
+
+# A shell has its background jobs ignore Ctrl-C, and with them what the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Triton decides when it is imported, which torchrec does, whether it compiles or interprets.
 if not torch.cuda.is_available():
