@@ -32,6 +32,7 @@ QUICK = {
     "evaluate": [],
     "report": [],
     "predict": [],
+    "export-weights": [],
     "baseline": [],
     "index": [],
     "retrieve": [],
@@ -39,6 +40,10 @@ QUICK = {
     "plan save asymdiffrec-kuairand": ["--data.batch-size", "64"],
     "plan sweep": ["--workers", "1"],
     "plan calibrate": ["--calibration.repeats", "2"],
+    "launch train": ["--loop.max-steps", "12", "--data.batch-size", "64"],
+    "bench kernels": ["--sizes", "64x33x16x32", "--seconds", "0.01", "--direction", "forward"],
+    "bench plot": [],
+    "bench inspect": [],
     "doctor": [],
 }
 ELSEWHERE = {
