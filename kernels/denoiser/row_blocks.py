@@ -22,9 +22,10 @@ from torch import Tensor
 
 from dropdrift.kernels.feature_dropout.words import WORD_BITS
 
-# Rows of a block for each thread of a CPU. Of 256 to 8,192 on one thread the quickest in fp32 and
-# bf16: with 256, calls took half of the time in bf16; 8,192 leave the cache.
-ROWS_OF_THREAD = 2048
+# Rows of a block for each thread of a CPU. On one thread 2,048 and 4,096 were the quickest of 256 to
+# 8,192, in fp32 and bf16. With the larger, threads wait for each other half as often, which counts
+# where other processes hold a core.
+ROWS_OF_THREAD = 4096
 _BYTE_BITS = 8
 
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -150,7 +151,7 @@ class _Inputs:
         # A table that is first made while a CUDA graph is captured lives no longer than the graph.
         make_table = _cached_bits_of_bytes if noisy.is_cpu else _bits_of_bytes
         self._table = make_table(noisy.dtype, noisy.device)
-        self._bytes, self._noisy = words.view(torch.uint8), noisy
+        self._bytes, self._noisy = words.view(torch.uint8).to(torch.int32), noisy
         self._bits = noisy.new_empty(self.block_rows, words.shape[1] * WORD_BITS)
         self._columns = noisy.new_empty(self.block_rows, columns)
 
@@ -163,7 +164,7 @@ class _Inputs:
         """[s, z_T] of a block, [R, N + Z], until the next one is asked for."""
         rows = block.stop - block.start
         bits, columns = self._bits[:rows], self._columns[:rows]
-        byte = self._bytes[block].flatten().to(torch.int32)
+        byte = self._bytes[block].flatten()
         torch.index_select(self._table, 0, byte, out=bits.view(-1, _BYTE_BITS))
         return torch.cat([bits[:, : self.fields], self._noisy[block]], dim=1, out=columns)
 
