@@ -22,9 +22,9 @@ from torch import Tensor
 
 from dropdrift.kernels.feature_dropout.words import WORD_BITS
 
-# Rows of a block for each thread of a CPU. On one thread 2,048 and 4,096 were the quickest of 256 to
-# 8,192, in fp32 and bf16. With the larger, threads wait for each other half as often, which counts
-# where other processes hold a core.
+# Rows of a block for each thread of a CPU. On one thread 2,048 and 4,096 were the quickest of 256
+# to 8,192, in fp32 and bf16. With the larger, threads wait for each other half as often, which
+# counts where other processes hold a core.
 ROWS_OF_THREAD = 4096
 _BYTE_BITS = 8
 
