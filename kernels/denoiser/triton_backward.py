@@ -23,6 +23,7 @@ from dropdrift.kernels.denoiser.tiles import Tile, capability_of, input_precisio
 from dropdrift.kernels.denoiser.triton_tiles import (
     activation,
     activation_derivative,
+    latent_weight_tile,
     padded,
     pre_activation_tile,
     step_chunks,
@@ -58,13 +59,10 @@ def saved_tile(
     HIDDEN: tl.constexpr,
 ) -> tl.tuple:
     """What ``pre_activation_tile`` returns, with pre read from ``saved`` [B, H]."""
-    column = tl.arange(0, padded(WIDTH))
-    real = unit < HIDDEN
     place = row[:, None] * HIDDEN + unit[None, :]
-    pre = tl.load(saved + place, mask=valid[:, None] & real[None, :], other=0.0).to(tl.float32)
-    latent = weight1 + unit[None, :] * (FIELDS + WIDTH) + FIELDS + column[:, None]
-    inside = (column < WIDTH)[:, None] & real[None, :]
-    return pre, tl.load(latent, mask=inside, other=0.0)
+    inside = valid[:, None] & (unit < HIDDEN)[None, :]
+    pre = tl.load(saved + place, mask=inside, other=0.0).to(tl.float32)
+    return pre, latent_weight_tile(weight1, unit, FIELDS, WIDTH, HIDDEN)
 
 
 @triton.jit

@@ -122,6 +122,20 @@ def step_chunks(
 
 
 @triton.jit
+def latent_weight_tile(
+    weight1: tl.tensor,
+    unit: tl.tensor,
+    FIELDS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    HIDDEN: tl.constexpr,
+) -> tl.tensor:
+    """W1z^T [C, U] of hidden units [U], read from W1 [H, N + Z]; 0 beyond Z and H."""
+    column = tl.arange(0, padded(WIDTH))
+    place = weight1 + unit[None, :] * (FIELDS + WIDTH) + FIELDS + column[:, None]
+    return tl.load(place, mask=(column < WIDTH)[:, None] & (unit < HIDDEN)[None, :], other=0.0)
+
+
+@triton.jit
 def pre_activation_tile(
     z: tl.tensor,
     s: tl.tuple,
@@ -151,11 +165,9 @@ def pre_activation_tile(
     Returns:
         pre, fp32 [R, U], and W1z^T [C, U], which the backward multiplies once more.
     """
-    column = tl.arange(0, z.shape[1])
     real = unit < HIDDEN
     weight = weight1 + unit[None, :] * (FIELDS + WIDTH)
-    inside = (column < WIDTH)[:, None] & real[None, :]
-    latent = tl.load(weight + FIELDS + column[:, None], mask=inside, other=0.0)
+    latent = latent_weight_tile(weight1, unit, FIELDS, WIDTH, HIDDEN)
     bias = tl.load(bias1 + unit, mask=real, other=0.0).to(tl.float32)
     pre = tl.broadcast_to(bias[None, :], (z.shape[0], unit.shape[0]))
     pre = tl.dot(z, latent, pre, input_precision=PRECISION)
