@@ -16,6 +16,7 @@ import dropdrift
 from dropdrift.launchers.one_line import one_line
 from dropdrift.launchers.processes import number_of_processes
 from dropdrift.launchers.stack import require_matched_stack
+from dropdrift.training.signals import EndedBySignal
 
 USER_ERROR = 2
 INTERRUPTED = 130  # what a shell reports for Ctrl-C: 128 + SIGINT
@@ -55,6 +56,11 @@ COMMANDS = {
     "plan": Command(
         "see, question, compare and fix sharding plans", needs_torch=True, many_ranks=True
     ),
+    "preflight": Command(
+        "check the ranks of a job: versions, bandwidth, who is slow",
+        needs_torch=True,
+        many_ranks=True,
+    ),
     "launch": Command("run a command on a cluster, or on several processes here"),
     "demo": Command("train and compare two models on built-in data", needs_torch=True),
     "bench": Command("run the benchmarks"),
@@ -65,9 +71,9 @@ COMMANDS = {
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code.
 
-    0: done. 2: the user's mistake or too little memory, told in one line. 130: interrupted. Any
-    other exception is a bug and leaves with its traceback; ``DROPDRIFT_TRACEBACK=1`` shows it for
-    mistakes as well.
+    0: done. 2: the user's mistake or too little memory, told in one line. 130: interrupted. 143: a
+    run that SIGTERM has ended, its checkpoint saved. Any other exception is a bug and leaves with
+    its traceback; ``DROPDRIFT_TRACEBACK=1`` shows it for mistakes as well.
     """
     sys.exit(_guarded(sys.argv[1:] if argv is None else argv))
 
@@ -84,6 +90,10 @@ def _guarded(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         _say("interrupted")
         return INTERRUPTED
+    except EndedBySignal as end:
+        if os.environ.get("RANK", "0") == "0":  # all ranks end so
+            _say(end.message)
+        return end.exit_code
     except (MemoryError, RuntimeError) as error:
         if not _is_of_memory(error) or os.environ.get("DROPDRIFT_TRACEBACK"):
             raise

@@ -72,6 +72,8 @@ class TrainingState:
         best_value: its metric.
         best_metrics: all of its metrics.
         bad_validations: validations since then.
+        unlogged: sums of each loss over the steps since the last entry of the log, on every rank.
+        unlogged_steps: how many steps those are.
         schema: fingerprint of the schema that was trained on.
     """
 
@@ -83,6 +85,8 @@ class TrainingState:
     best_value: float = 0.0
     best_metrics: dict[str, float] = field(default_factory=dict)
     bad_validations: int = 0
+    unlogged: dict[str, list[float]] = field(default_factory=dict)
+    unlogged_steps: int = 0
     schema: str = ""
 
 

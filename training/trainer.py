@@ -9,29 +9,29 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from rich.progress import Progress
 
+from dropdrift.data.batch import Batch, SequenceBatch
 from dropdrift.data.loading.loader import Cursor
 from dropdrift.data.loading.prefetch import prefetch
 from dropdrift.data.progress import progress_bar
 from dropdrift.data.schema import Schema
+from dropdrift.training.agreement import StepAgreement
 from dropdrift.training.build import build_model
-from dropdrift.training.checkpoint import (
-    TrainingState,
-    load_all,
-    prune_checkpoints,
-    save_checkpoint,
-)
+from dropdrift.training.checkpoint import TrainingState, load_all
 from dropdrift.training.config import TrainConfig
 from dropdrift.training.distributed import Ranks, on_first_rank, process_group
+from dropdrift.training.failed_batch import write_failed_batch
 from dropdrift.training.log import RunLog
+from dropdrift.training.loss_sums import LossSums
 from dropdrift.training.matching.task import MatchingTask
 from dropdrift.training.optimizers import Optimizers
 from dropdrift.training.pipeline import GuardedPipeline
 from dropdrift.training.placement import place_tables
 from dropdrift.training.ranking_task import RankingTask
 from dropdrift.training.run_folder import RunFolder
+from dropdrift.training.saver import Saver
+from dropdrift.training.signals import EndedBySignal, EndRequest, sigterm_noted
 from dropdrift.training.task import Task
 
 
@@ -92,18 +92,31 @@ class Trainer:
         self.placement = place_tables(schema, config, ranks, self.task.lookup_rows, config.plan)
         self.model = build_model(schema, config, ranks, self.placement.plan)
         self.optimizers = Optimizers(self.model, config.optimizer, self.total_steps)
-        self.pipeline = GuardedPipeline(
-            self.model, self.optimizers, ranks.device, config.loop.precision
+        self.saver = Saver(
+            run.checkpoints, self.model, self.optimizers, ranks, config.loop.keep_checkpoints
         )
-        self._sums: dict[str, torch.Tensor] = {}
-        self._summed_steps = 0
+        self._end_request = EndRequest()
+        self._agreement = StepAgreement(self._end_request.is_noted)
+        self.pipeline = GuardedPipeline(
+            self.model,
+            self.optimizers,
+            ranks.device,
+            config.loop.precision,
+            self._agreement,
+            self._keep_failed,
+        )
+        self._losses = LossSums(ranks, state.unlogged, state.unlogged_steps)
         if state.step:
             load_all(run.checkpoints, state.step, self.model, self.optimizers)
 
     def fit(self, show_progress: bool) -> dict[str, Any] | None:
-        """Train until the last step or until validation stops improving."""
+        """Train until the last step, until validation stops improving, or until SIGTERM.
+
+        Raises:
+            EndedBySignal: a rank was asked to end; a checkpoint is saved.
+        """
         first_step, started = self.state.step, time.monotonic()
-        with progress_bar(show_progress) as progress:
+        with sigterm_noted(self._end_request), progress_bar(show_progress) as progress:
             if self.ranks.is_first:
                 self.run.trim_log(first_step)
                 with RunLog(self.run.log_file, self.run.tensorboard, first_step) as log:
@@ -130,14 +143,17 @@ class Trainer:
             total=self.total_steps * self.config.data.batch_size,
             completed=self.state.step * self.config.data.batch_size,
         )
-        while self.state.step < self.total_steps and not self._has_stopped_improving():
+        while not self._is_at_its_end():
             self.model.train()
             with closing(self._prefetched(self._cursor())) as batches:
                 for parts in self._steps(batches):
                     self._after_step(parts, log)
                     progress.update(task, advance=self.config.data.batch_size)
-                    if self.state.step == self.total_steps or self._has_stopped_improving():
+                    if self._is_at_its_end():
                         break
+                    if self._agreement.end:
+                        self._save()
+                        raise EndedBySignal(self.state.step, self.run.path)
         if self.state.best_step < 0 or self.state.step % self._validation_interval():
             self._validate(log)
 
@@ -166,9 +182,7 @@ class Trainer:
 
     def _after_step(self, parts: dict[str, torch.Tensor], log: RunLog | None) -> None:
         loop, step, last = self.config.loop, self.state.step, self.total_steps
-        for name, value in parts.items():
-            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
-        self._summed_steps += 1
+        self._losses.add(parts)
         if step % loop.log_every == 0 or step == last:
             self._log_losses(log)
         if step % self._validation_interval() == 0:
@@ -178,14 +192,10 @@ class Trainer:
 
     def _log_losses(self, log: RunLog | None) -> None:
         """Log the means over steps since the last entry and over ranks."""
-        means = torch.stack(list(self._sums.values())) / self._summed_steps
-        dist.all_reduce(means)
-        means /= self.ranks.world_size
+        means = self._losses.means()
         if log is not None:
-            numbers = dict(zip(self._sums, means.tolist(), strict=True))
-            numbers["epoch"] = self.state.step / self.steps_per_epoch
-            log.write("train", self.state.step, numbers)
-        self._sums, self._summed_steps = {}, 0
+            means["epoch"] = self.state.step / self.steps_per_epoch
+            log.write("train", self.state.step, means)
 
     def _validation_interval(self) -> int:
         return self.config.loop.validate_every or self.steps_per_epoch
@@ -209,18 +219,23 @@ class Trainer:
         else:
             self.state.bad_validations += 1
 
-    def _has_stopped_improving(self) -> bool:
+    def _is_at_its_end(self) -> bool:
         patience = self.config.loop.patience
-        return patience > 0 and self.state.bad_validations >= patience
+        has_stopped_improving = patience > 0 and self.state.bad_validations >= patience
+        return self.state.step >= self.total_steps or has_stopped_improving
 
     def _save(self) -> None:
-        save_checkpoint(
-            self.run.checkpoints, self.model, self.optimizers, self.state, self.placement.document
-        )
-        if self.ranks.is_first:
-            prune_checkpoints(
-                self.run.checkpoints, self.config.loop.keep_checkpoints, self.state.best_step
-            )
+        self.state.unlogged, self.state.unlogged_steps = self._losses.by_rank(), self._losses.steps
+        self.saver.save(self.state, self.placement.document)
+
+    def _keep_failed(self, batch: Batch | SequenceBatch, loss: float) -> str:
+        """Keep a batch whose loss is not finite; where it is, or why it is nowhere."""
+        parameters = self.model.named_parameters()
+        try:
+            kept = write_failed_batch(self.run.path, batch, self.ranks.rank, loss, parameters)
+        except OSError as error:
+            return f"its batch could not be kept: {error.strerror}"
+        return f"its batch is {kept}"
 
 
 def make_task(config: TrainConfig, schema: Schema, ranks: Ranks) -> Task:
