@@ -1,7 +1,7 @@
 # Every target does its own set-up. Needs make and Python >= 3.11, nothing else.
 #   PYTHON=python3.12   the interpreter that makes .venv
 #   STACK=cpu|cuda      the matched torch, torchrec and fbgemm set; by default what nvidia-smi says
-#   ARGS="..."          more arguments for pytest (test), dropdrift demo or dropdrift bench
+#   ARGS="..."          more arguments for pytest (test, test-faults), dropdrift demo or dropdrift bench
 
 PYTHON ?= python3
 ifndef STACK
@@ -21,7 +21,7 @@ INSTALLED_TOOLS := .venv/.tools
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-slurm check bench venv clean
+.PHONY: help demo test test-faults test-slurm check bench venv clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -31,6 +31,9 @@ demo: $(INSTALLED_PACKAGE) ## train DCN-V2 and AsymDiffRec on built-in data and 
 
 test: check ## check, then run all tests
 	$(BIN)/python -m pytest $(ARGS)
+
+test-faults: $(INSTALLED_TOOLS) ## kill, stop, fill and damage trainings in every way that is tested
+	$(BIN)/python -m pytest -m "" tests/faults $(ARGS)
 
 test-slurm: $(INSTALLED_TOOLS) ## launch jobs on a real Slurm of two nodes; as root on Debian
 	$(BIN)/python tests/slurm/run.py

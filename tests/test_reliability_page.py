@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reliability.md"
+FAULTS, TRAINING = ROOT / "tests" / "faults", ROOT / "tests" / "training"
 
 
 def rows() -> list[list[str]]:
@@ -43,8 +44,9 @@ def test_every_promise_has_tests_that_exist(row: list[str]) -> None:
         assert test in functions_of(ROOT / file), f"{file} has no test {test}"
 
 
-def test_every_fault_of_checkpoints_that_is_tested_is_on_the_page() -> None:
+def test_every_fault_that_is_tested_is_on_the_page() -> None:
     named = {name for row in rows() for name in re.findall(r"`([^`]+)`", row[2])}
-    for name in ("test_damaged_checkpoints.py", "test_full_disk.py"):
-        file = f"tests/training/{name}"
-        assert {f"{file}::{test}" for test in functions_of(ROOT / file)} <= named
+    of_checkpoints = [TRAINING / "test_damaged_checkpoints.py", TRAINING / "test_full_disk.py"]
+    for path in (*of_checkpoints, *FAULTS.glob("test_*.py")):
+        file = path.relative_to(ROOT).as_posix()
+        assert {f"{file}::{test}" for test in functions_of(path)} <= named
