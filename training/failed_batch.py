@@ -88,6 +88,7 @@ def _taken_apart(batch: Batch | SequenceBatch) -> tuple[dict[str, Tensor], dict[
     for field in dataclasses.fields(batch):
         value = getattr(batch, field.name)
         if isinstance(value, KeyedJaggedTensor):
+            assert value.weights_or_none() is None, "loaders weigh nothing"
             keys[field.name] = value.keys()
             tensors[f"{field.name}.values"] = value.values()
             tensors[f"{field.name}.lengths"] = value.lengths()

@@ -4,6 +4,7 @@
 schema.yaml  vocabularies/  provenance.json                 what was trained on what
 config.yaml                                                 written after these: a run has begun
 log.jsonl  tensorboard/                                     how it went
+not-finite/                                                 batches whose loss was no number
 checkpoints/step-N/                                         weights
 result.json                                                 written last: the run is complete
 ```
