@@ -24,7 +24,7 @@ INSTALLED_TOOLS := .venv/.tools
 .PHONY: help demo test test-faults test-slurm check bench venv clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(INSTALLED_PACKAGE) ## train DCN-V2 and AsymDiffRec on built-in data and compare them
 	$(BIN)/dropdrift demo $(ARGS)

@@ -1,7 +1,7 @@
 """The folder of a run: everything needed to evaluate, serve or resume it, and nothing else.
 
 ```
-schema.yaml  vocabularies/  provenance.json                 what was trained on what
+schema.yaml  vocabularies/  data.json  provenance.json      what was trained on what
 config.yaml                                                 written after these: a run has begun
 log.jsonl  tensorboard/                                     how it went
 not-finite/                                                 batches whose loss was no number
@@ -34,6 +34,7 @@ from dropdrift.training.checkpoint import (
     verify_checkpoint,
 )
 from dropdrift.training.config import CONFIG_FILE, TrainConfig
+from dropdrift.training.data_record import check_data_record, write_data_record
 from dropdrift.training.provenance import (
     job_id,
     plain,
@@ -82,6 +83,7 @@ class RunFolder:
         vocabularies = config.data.path / VOCABULARY_FOLDER
         if vocabularies.is_dir():
             shutil.copytree(vocabularies, self.path / VOCABULARY_FOLDER)
+        write_data_record(self.path, config.data.path, Schema.load(self.path).kind)
         write_result(self.provenance_file, provenance(config, config.loop.seed))
         save_config(config, self.config_file)
 
@@ -127,6 +129,7 @@ class RunFolder:
                 f"cannot resume {self.path}: the schema of {config.data.path} is not the one that "
                 f"was trained on ({self.path / SCHEMA_FILE})"
             )
+        check_data_record(self.path, config.data.path, schema.kind)
         if damage:
             self._set_aside(damage, state)
         return state

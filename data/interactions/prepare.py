@@ -170,4 +170,10 @@ def _write_example(
 
 
 def _write(table: pa.Table, path: Path) -> None:
-    pq.write_table(table, path, compression="zstd", row_group_size=_ROW_GROUP_ROWS)
+    pq.write_table(
+        table,
+        path,
+        compression="zstd",
+        row_group_size=_ROW_GROUP_ROWS,
+        write_page_checksum=True,
+    )

@@ -155,7 +155,7 @@ def read_columns(path: Path, kinds: dict[str, str]) -> pa.Table:
         if text != kind:
             raise ValueError(f"{path}: column {name!r} is {text}, must be {kind}: {ADVICE}")
     with reading_parquet(path, f"; {ADVICE}"):
-        return pq.read_table(path, columns=list(kinds))
+        return pq.read_table(path, columns=list(kinds), page_checksum_verification=True)
 
 
 def _read(path: Path, order: Order) -> pa.Table:

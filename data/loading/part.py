@@ -96,7 +96,9 @@ class Part:
     def _columns_of(self, group: RowGroup, columns: list[str]) -> pa.Table:
         with (
             reading_parquet(group.path, _ADVICE),
-            pq.ParquetFile(group.path, metadata=group.metadata) as file,
+            pq.ParquetFile(
+                group.path, metadata=group.metadata, page_checksum_verification=True
+            ) as file,
         ):
             return file.read_row_group(group.index, columns=columns)
 

@@ -16,6 +16,8 @@ FILE_ROWS = 1_000_000
 class PartWriter:
     """Cuts a stream of tables into row groups of 65,536 rows and files of a million.
 
+    Every page has a checksum: most flipped bits are other ids to a reader without.
+
     Args:
         directory: the part's folder, which is made.
     """
@@ -64,7 +66,9 @@ class PartWriter:
         for rows in row_groups:
             if self._writer is None:
                 path = self._directory / f"part-{self._files:05d}.parquet"
-                self._writer = pq.ParquetWriter(path, rows.schema, compression="zstd")
+                self._writer = pq.ParquetWriter(
+                    path, rows.schema, compression="zstd", write_page_checksum=True
+                )
                 self._files += 1
             self._writer.write_table(rows.combine_chunks(), row_group_size=ROW_GROUP_ROWS)
             self._file_rows += rows.num_rows

@@ -16,6 +16,7 @@ from dropdrift.data.config import DataConfig
 from dropdrift.data.loading.loader import Cursor, Loader
 from dropdrift.data.loading.part import Part, RowGroup
 from dropdrift.data.loading.prefetch import prefetch
+from dropdrift.data.preparing.part_writer import PartWriter
 from dropdrift.data.schema import Encoding, Field, Schema, Table
 
 ROWS = 1003
@@ -393,6 +394,25 @@ def test_pages_that_are_damaged(damaged: Path) -> None:
     loader = make(damaged.parents[1])
     with pytest.raises(ValueError, match=r"part-00001.parquet cannot be read as Parquet") as error:
         epoch(loader)
+    assert one_line(error)
+
+
+def test_a_flipped_bit_that_decompresses(damaged: Path) -> None:
+    """Into other ids: what zstd cannot make smaller is kept as it is."""
+    table = pq.read_table(damaged)
+    damaged.unlink()
+    ids = np.random.default_rng(0).permutation(len(table)).astype(np.int32)
+    position = table.column_names.index("number")
+    with PartWriter(damaged.parent / "new") as writer:
+        writer.add(table.set_column(position, "number", pa.array(ids)))
+    written = damaged.parent / "new" / "part-00000.parquet"
+    content = bytearray(written.read_bytes())
+    column = pq.read_metadata(written).row_group(0).column(position)
+    content[column.dictionary_page_offset + column.total_compressed_size // 4] ^= 4
+    damaged.write_bytes(content)
+    assert pq.read_table(damaged).column("number").to_pylist() != ids.tolist()
+    with pytest.raises(ValueError, match=r"part-00001.parquet cannot be read .*CRC") as error:
+        epoch(make(damaged.parents[1]))
     assert one_line(error)
 
 

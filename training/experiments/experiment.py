@@ -16,6 +16,7 @@ from dropdrift.data.json_file import read_json
 from dropdrift.data.preparing.statistics import STATISTICS_FILE
 from dropdrift.data.schema import Schema
 from dropdrift.training.config import TrainConfig
+from dropdrift.training.data_record import check_data_record, write_data_record
 from dropdrift.training.experiments.drift import Similarity, noise_schedule
 from dropdrift.training.experiments.matching import (
     MatchingMeasures,
@@ -62,9 +63,12 @@ def run_experiment(
     """
     measures = MatchingMeasures(plan)
     schema = Schema.load(data)
+    # Of the runs each has a record of its own; what a baseline has counted has none.
+    check_data_record(out, data, schema.kind)
     here = [run for run in runs if run.row in wanted]
     for run in here:
         check_may_go_on(run, schema)
+    write_data_record(out, data, schema.kind)
     failures = _carry_out([run for run in here if not run.is_done()], jobs, show_progress)
     rows: dict[str, list[Outcome]] = {}
     for run in runs:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from dropdrift.data.json_file import read_json
 from dropdrift.data.schema import Schema
 from dropdrift.training.config import CONFIG_FILE, EvaluateConfig, TrainConfig
+from dropdrift.training.data_record import DATA_RECORD
 from dropdrift.training.matching.config import PopularityBaseline, TransitionBaseline
 from dropdrift.training.provenance import plain
 
@@ -27,7 +28,7 @@ PART: Literal["test"] = "test"
 # What an evaluation may differ in and still be the same.
 _FREE_OPTIONS = ("run_folder", "data", "out", "name")
 # What a run's folder holds before its configuration, which is written last.
-_BEFORE_CONFIG = {"schema.yaml", "vocabularies", "provenance.json", "checkpoints"}
+_BEFORE_CONFIG = {"schema.yaml", "vocabularies", DATA_RECORD, "provenance.json", "checkpoints"}
 
 
 @dataclass(frozen=True)
