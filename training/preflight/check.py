@@ -1,0 +1,93 @@
+"""The check of all ranks before the first step."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import torch.distributed as dist
+
+from dropdrift.training.distributed import Ranks
+from dropdrift.training.preflight.config import PreflightConfig
+from dropdrift.training.preflight.judgement import findings, slowest_link
+from dropdrift.training.preflight.machine import Machine, check_versions, this_machine
+from dropdrift.training.preflight.measuring import (
+    NUMBER_BYTES,
+    Exchange,
+    Link,
+    measure_exchanges,
+    measure_links,
+    measure_work,
+)
+from dropdrift.training.preflight.report import Preflight, print_preflight, size_text
+from dropdrift.training.provenance import provenance
+
+
+def check_ranks(ranks: Ranks, config: PreflightConfig) -> Preflight:
+    """Check and measure all ranks, and print the result on the first; every rank must call.
+
+    Args:
+        ranks: this process among all, in its process group.
+        config: sizes, repetitions, and how long an exchange may take.
+
+    Returns:
+        The same on every rank.
+
+    Raises:
+        ValueError: on every rank: one has other versions than the first, or an exchange is slower
+            than ``config.least_bandwidth``.
+    """
+    if config.least_bandwidth and ranks.world_size == 1:
+        raise ValueError(
+            f"least_bandwidth is {config.least_bandwidth}, and one rank exchanges nothing: start "
+            "several, or leave it out"
+        )
+    # All ranks once more, with a time limit of their own.
+    group = dist.new_group(
+        timeout=timedelta(seconds=config.timeout), backend=dist.get_backend_config()
+    )
+    assert isinstance(group, dist.ProcessGroup), "every rank is in it"
+    report = _measured(ranks, config, group)
+    dist.destroy_process_group(group)
+    if ranks.is_first:
+        print_preflight(report)
+    _check_bandwidth(report, config.least_bandwidth)
+    return report
+
+
+def _measured(ranks: Ranks, config: PreflightConfig, group: dist.ProcessGroup) -> Preflight:
+    origin = provenance(config)
+    machines: list[Machine] = _gathered(this_machine(ranks, origin), group)
+    check_versions(machines)
+    exchanges: list[Exchange] = []
+    links: list[Link] = []
+    if ranks.world_size > 1:
+        exchanges = measure_exchanges(group, ranks.device, config.sizes, config.repeats)
+        size = max(*config.sizes, NUMBER_BYTES)
+        own = measure_links(group, ranks.device, size, config.repeats)
+        links = [link for of_rank in _gathered(own, group) for link in of_rank]
+    # All at once, as ranks of one host share its memory in training too.
+    works = _gathered(measure_work(ranks.rank, ranks.device, config.repeats), group)
+    return Preflight(machines, works, exchanges, links, findings(machines, works, links), origin)
+
+
+def _gathered(mine: Any, group: dist.ProcessGroup) -> list[Any]:
+    """What every rank of the group has brought, by rank."""
+    everyone: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(everyone, mine, group=group)
+    return everyone
+
+
+def _check_bandwidth(report: Preflight, least: float) -> None:
+    """ValueError where the largest exchanges are below ``least`` GB/s on the bus."""
+    if not least:
+        return
+    largest = max(exchange.size for exchange in report.exchanges)
+    for exchange in report.exchanges:
+        bandwidth = exchange.bus_bandwidth / 1e9
+        if exchange.size == largest and bandwidth < least:
+            raise ValueError(
+                f"{exchange.collective} of {size_text(exchange.size)} a rank reaches "
+                f"{bandwidth:.3g} GB/s, less than least_bandwidth {least:g}; the slowest link is "
+                f"{slowest_link(report.machines, report.links)}"
+            )
