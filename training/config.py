@@ -161,11 +161,14 @@ class TrainConfig(RecipeConfig):
             before the first one.
         plan: A plan that 'dropdrift plan save' wrote, used instead of planning anew; refused where
             tables, ranks, hardware, batch, optimizer or versions are not those it was made for.
+        preflight: Check all ranks first, as 'dropdrift preflight' does, and write preflight.json
+            into 'out'.
     """
 
     out: Path = Path("runs/train")
     resume: bool = False
     plan: Path | None = None
+    preflight: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,8 @@ class EvaluateConfig:
         name: Name of the model in reports; none: the run folder's name.
         out: JSON file to write; none: evaluation-PART.json in the run's folder. Of a matching run,
             the ranks of all rows go beside it: ranks-PART.parquet.
+        preflight: Check all ranks first, as 'dropdrift preflight' does, and write
+            preflight-PART.json beside the result.
     """
 
     run_folder: Path
@@ -203,6 +208,7 @@ class EvaluateConfig:
     transition: TransitionConfig = field(default_factory=TransitionConfig)
     name: str | None = None
     out: Path | None = None
+    preflight: bool = False
 
     def __post_init__(self) -> None:
         _check_positive(self.batch_size)

@@ -19,6 +19,8 @@ from dropdrift.training.checkpoint import load_weights
 from dropdrift.training.config import EvaluateConfig, TrainConfig
 from dropdrift.training.distributed import Ranks, on_first_rank, process_group
 from dropdrift.training.metrics import calibration_table, ranking_metrics
+from dropdrift.training.preflight.check import check_ranks
+from dropdrift.training.preflight.config import PreflightConfig
 from dropdrift.training.provenance import provenance
 from dropdrift.training.result import EvaluationResult, RobustnessPoint, TaskResult
 from dropdrift.training.run_folder import RunFolder
@@ -45,6 +47,7 @@ def evaluate(
     schema = Schema.load(options.run_folder)
     data = prepared_data(options.data, config, schema)
     with process_group(config.loop.timeout) as ranks:
+        check_ranks_of_evaluation(ranks, options)
         loading = dataclasses.replace(config.data, batch_size=options.batch_size)
         loader = Loader(
             data,
@@ -76,6 +79,18 @@ def evaluate(
             },
             provenance=provenance({"evaluation": options, "training": config}, config.loop.seed),
         )
+
+
+def check_ranks_of_evaluation(ranks: Ranks, options: EvaluateConfig) -> None:
+    """The check of all ranks, if ``options`` ask for it, written beside the result.
+
+    Raises:
+        ValueError: what :func:`check_ranks` finds.
+    """
+    if options.preflight:
+        report = check_ranks(ranks, PreflightConfig())
+        folder = options.run_folder if options.out is None else options.out.parent
+        on_first_rank(lambda: report.save(folder / f"preflight-{options.part}.json"))
 
 
 def restore_model(

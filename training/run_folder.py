@@ -3,7 +3,7 @@
 ```
 schema.yaml  vocabularies/  data.json  provenance.json      what was trained on what
 config.yaml                                                 written after these: a run has begun
-log.jsonl  tensorboard/                                     how it went
+log.jsonl  tensorboard/  preflight.json                     how it went, on what ranks
 not-finite/                                                 batches whose loss was no number
 checkpoints/step-N/                                         weights
 result.json                                                 written last: the run is complete
@@ -45,7 +45,16 @@ from dropdrift.training.provenance import (
 
 # Options and sections that may differ where a run is resumed: they decide nothing about the
 # weights, which any plan of any ranks takes over.
-FREE_OPTIONS = ("out", "resume", "plan", "sharding", "data.path", "data.prefetch", "loop.timeout")
+FREE_OPTIONS = (
+    "out",
+    "resume",
+    "plan",
+    "preflight",
+    "sharding",
+    "data.path",
+    "data.prefetch",
+    "loop.timeout",
+)
 
 
 class RunFolder:
@@ -58,6 +67,7 @@ class RunFolder:
         self.log_file = path / "log.jsonl"
         self.tensorboard = path / "tensorboard"
         self.provenance_file = path / "provenance.json"
+        self.preflight_file = path / "preflight.json"
         self.result_file = path / "result.json"
 
     def new_state(self, config: TrainConfig, schema: Schema) -> TrainingState:

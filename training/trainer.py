@@ -28,6 +28,8 @@ from dropdrift.training.matching.task import MatchingTask
 from dropdrift.training.optimizers import Optimizers
 from dropdrift.training.pipeline import GuardedPipeline
 from dropdrift.training.placement import place_tables
+from dropdrift.training.preflight.check import check_ranks
+from dropdrift.training.preflight.config import PreflightConfig
 from dropdrift.training.ranking_task import RankingTask
 from dropdrift.training.run_folder import RunFolder
 from dropdrift.training.saver import Saver
@@ -54,12 +56,15 @@ def train(config: TrainConfig, *, show_progress: bool = True) -> dict[str, Any] 
         state = on_first_rank(lambda: first_state(config, schema))
         if resume and on_first_rank(run.is_complete):
             return run.outcome() if ranks.is_first else None
+        preflight = check_ranks(ranks, PreflightConfig()) if config.preflight else None
         # A run keeps the lanes that it began with: they decide which rows make a batch.
         state.lanes = state.lanes or config.data.lanes or ranks.world_size
         config_here = replace(config, data=replace(config.data, lanes=state.lanes))
         trainer = Trainer(config_here, schema, ranks, run, state)
         if not resume:
             on_first_rank(lambda: run.create(config))
+        if preflight is not None:
+            on_first_rank(lambda: preflight.save(run.preflight_file))
         return trainer.fit(show_progress and ranks.is_first)
 
 

@@ -26,7 +26,7 @@ from dropdrift.training.provenance import plain
 PART: Literal["test"] = "test"
 
 # What an evaluation may differ in and still be the same.
-_FREE_OPTIONS = ("run_folder", "data", "out", "name")
+_FREE_OPTIONS = ("run_folder", "data", "out", "name", "preflight")
 # What a run's folder holds before its configuration, which is written last.
 _BEFORE_CONFIG = {"schema.yaml", "vocabularies", DATA_RECORD, "provenance.json", "checkpoints"}
 

@@ -14,7 +14,11 @@ from dropdrift.data.progress import progress_bar
 from dropdrift.data.schema import Schema
 from dropdrift.training.config import EvaluateConfig, TrainConfig
 from dropdrift.training.distributed import Ranks, process_group
-from dropdrift.training.evaluation import prepared_data, restore_model
+from dropdrift.training.evaluation import (
+    check_ranks_of_evaluation,
+    prepared_data,
+    restore_model,
+)
 from dropdrift.training.matching.prior import training_transitions, transition_prior
 from dropdrift.training.matching.ranks import Prior, rank_with_priors
 from dropdrift.training.matching.result import MatchingResult
@@ -43,6 +47,7 @@ def evaluate_matching(
     schema = Schema.load(options.run_folder)
     data = prepared_data(options.data, config, schema)
     with process_group(config.loop.timeout) as ranks:
+        check_ranks_of_evaluation(ranks, options)
         loader = SequenceLoader(
             data,
             options.part,

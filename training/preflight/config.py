@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,5 +38,5 @@ class PreflightConfig:
             raise ValueError(
                 f"timeout is {self.timeout}, must be positive and at most {MAX_TIMEOUT:.0f}"
             )
-        if not (math.isfinite(self.least_bandwidth) and self.least_bandwidth >= 0):
+        if self.least_bandwidth < 0:
             raise ValueError(f"least_bandwidth is {self.least_bandwidth}, must not be negative")
