@@ -28,6 +28,7 @@ def train(
     name: str = "train",
     max_restarts: int = 0,
     max_requeues: int = 0,
+    preflight: bool = False,
     join_timeout: int = 600,
     port: int = 0,
 ) -> AppDef:
@@ -45,6 +46,7 @@ def train(
         name: name of the job
         max_restarts: how often torchrun starts the processes again
         max_requeues: how often the scheduler starts the job again
+        preflight: true to check all ranks in the job before the command begins
         join_timeout: seconds that a node waits for the others
         port: port of the rendezvous on the first node; 0: 29500, on Slurm by the job's number
     """
@@ -63,6 +65,7 @@ def evaluate(
     name: str = "evaluate",
     max_restarts: int = 0,
     max_requeues: int = 0,
+    preflight: bool = False,
     join_timeout: int = 600,
     port: int = 0,
 ) -> AppDef:
@@ -80,10 +83,46 @@ def evaluate(
         name: name of the job
         max_restarts: how often torchrun starts the processes again
         max_requeues: how often the scheduler starts the job again
+        preflight: true to check all ranks in the job before the command begins
         join_timeout: seconds that a node waits for the others
         port: port of the rendezvous on the first node; 0: 29500, on Slurm by the job's number
     """
     return _application("evaluate", locals())
+
+
+def preflight(
+    *arguments: str,
+    recipe: str = "",
+    j: str = "1x1",
+    hardware: str = "",
+    cpus: int = 0,
+    mounts: Optional[List[str]] = None,
+    env: Optional[Dict[str, str]] = None,
+    image: str = "",
+    name: str = "preflight",
+    max_restarts: int = 0,
+    max_requeues: int = 0,
+    join_timeout: int = 600,
+    port: int = 0,
+) -> AppDef:
+    """Check all ranks of a job: dropdrift preflight under torchrun on every node.
+
+    Args:
+        arguments: options of dropdrift preflight, after --
+        recipe: not of this command: it trains nothing
+        j: NODESxPROCESSES, such as 2x8; on GPUs each process has one
+        hardware: preset or YAML file of the nodes, for the GPUs and memory to ask for
+        cpus: cores of a node to ask for; 0: one for each process
+        mounts: for containers, type=bind,src=PATH,dst=PATH[,readonly] or type=volume,...
+        env: environment variables, NAME=VALUE,NAME=VALUE; no secrets
+        image: for containers, an image that holds Dropdrift
+        name: name of the job
+        max_restarts: how often torchrun starts the processes again
+        max_requeues: how often the scheduler starts the job again
+        join_timeout: seconds that a node waits for the others
+        port: port of the rendezvous on the first node; 0: 29500, on Slurm by the job's number
+    """
+    return _application("preflight", locals())
 
 
 def bench(

@@ -17,7 +17,7 @@ def run(arguments: list[str]) -> int:
         "--preflight.",
     )
     from dropdrift.training.distributed import on_first_rank, process_group
-    from dropdrift.training.preflight.check import check_ranks
+    from dropdrift.training.preflight.check import check_bandwidth, check_ranks
     from dropdrift.training.provenance import check_writable
 
     out = config.out
@@ -29,4 +29,5 @@ def run(arguments: list[str]) -> int:
             on_first_rank(lambda: report.save(out))
             if ranks.is_first:
                 print(f"Written to {out}")
+        check_bandwidth(report, config.least_bandwidth)
     return 0

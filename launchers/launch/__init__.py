@@ -10,6 +10,7 @@ from dropdrift.data.typed_mapping import suggestion
 LAUNCHED = {
     "train": "dropdrift train on the nodes and processes of -j",
     "evaluate": "dropdrift evaluate on them",
+    "preflight": "dropdrift preflight on them: a check of all ranks alone",
     "bench": "dropdrift bench on one process",
     "plan": "dropdrift plan, made for the nodes of -j and --hardware",
 }

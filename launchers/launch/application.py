@@ -20,6 +20,7 @@ NO_IMAGE = "none"
 
 # Nothing of these is distributed, so that on one process torchrun would only hide how they end.
 _ALONE = ("bench", "plan")
+_WITHOUT_RECIPE = {"evaluate": "--run-folder has its own", "preflight": "it trains nothing"}
 # Subcommands of plan that plan for one cluster, which -j and --hardware name.
 _PLANNING = ("show", "explain", "save")
 
@@ -32,6 +33,8 @@ def application(command: str, arguments: Sequence[str], options: JobOptions) -> 
             something looks like a secret.
     """
     arguments = _with_recipe(command, list(arguments), options.recipe)
+    if options.preflight:
+        arguments = _with_preflight(command, arguments)
     if command == "plan" and arguments[:1] and arguments[0] in _PLANNING:
         arguments, options = _planned_for(arguments, options)
     check_command(command, arguments, options.shape.nodes * options.shape.processes)
@@ -105,12 +108,22 @@ def _literal(text: str) -> str:
 def _with_recipe(command: str, arguments: list[str], recipe: str) -> list[str]:
     if not recipe:
         return arguments
-    if command == "evaluate":
-        raise ValueError(f"recipe is {recipe!r}, and evaluate has none: --run-folder has its own")
+    if command in _WITHOUT_RECIPE:
+        raise ValueError(
+            f"recipe is {recipe!r}, and {command} has none: {_WITHOUT_RECIPE[command]}"
+        )
     if command == "plan":
         return [*arguments[:1], recipe, *arguments[1:]]
     named = bool(arguments) and not arguments[0].startswith("-")  # a benchmark
     return [*arguments[:named], "--recipe", recipe, *arguments[named:]]
+
+
+def _with_preflight(command: str, arguments: list[str]) -> list[str]:
+    if command not in ("train", "evaluate"):
+        raise ValueError(
+            f"--preflight is for train and evaluate, which several ranks run, and not for {command}"
+        )
+    return [*arguments, "--preflight"]
 
 
 def _planned_for(arguments: list[str], options: JobOptions) -> tuple[list[str], JobOptions]:

@@ -59,6 +59,8 @@ class JobOptions:
         max_restarts: How often torchrun starts the processes again after one has failed; training
             then resumes from its newest checkpoint.
         max_requeues: How often the scheduler starts the whole job again (all but local_cwd).
+        preflight: Check all ranks in the job before the command begins: versions, the bandwidth
+            of what they exchange, who is slow (train and evaluate).
         join_timeout: Seconds that a node waits for the others to come.
         port: TCP port on the first node by which the nodes find each other; 0: a free one on
             local_cwd, one made from the job's number on Slurm, 29500 elsewhere.
@@ -74,6 +76,7 @@ class JobOptions:
     name: str = ""
     max_restarts: int = 0
     max_requeues: int = 0
+    preflight: bool = False
     join_timeout: int = 600
     port: int = 0
 

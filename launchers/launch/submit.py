@@ -1,4 +1,4 @@
-"""``dropdrift launch train|evaluate|bench|plan``: ask a scheduler for a job, or show how."""
+"""``dropdrift launch`` of a command: ask a scheduler for a job, or show how."""
 
 from __future__ import annotations
 

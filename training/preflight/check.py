@@ -34,8 +34,8 @@ def check_ranks(ranks: Ranks, config: PreflightConfig) -> Preflight:
         The same on every rank.
 
     Raises:
-        ValueError: on every rank: one has other versions than the first, or an exchange is slower
-            than ``config.least_bandwidth``.
+        ValueError: on every rank: one has other versions than the first, or there is only one and
+            ``config`` asks for a bandwidth.
     """
     if config.least_bandwidth and ranks.world_size == 1:
         raise ValueError(
@@ -51,8 +51,20 @@ def check_ranks(ranks: Ranks, config: PreflightConfig) -> Preflight:
     dist.destroy_process_group(group)
     if ranks.is_first:
         print_preflight(report)
-    _check_bandwidth(report, config.least_bandwidth)
     return report
+
+
+def check_bandwidth(report: Preflight, least: float) -> None:
+    """ValueError where the largest exchanges are below ``least`` GB/s on the bus."""
+    largest = max((exchange.size for exchange in report.exchanges), default=0)
+    for exchange in report.exchanges:
+        bandwidth = exchange.bus_bandwidth / 1e9
+        if exchange.size == largest and bandwidth < least:
+            raise ValueError(
+                f"{exchange.collective} of {size_text(exchange.size)} a rank reaches "
+                f"{bandwidth:.3g} GB/s, less than least_bandwidth {least:g}; the slowest link is "
+                f"{slowest_link(report.machines, report.links)}"
+            )
 
 
 def _measured(ranks: Ranks, config: PreflightConfig, group: dist.ProcessGroup) -> Preflight:
@@ -76,18 +88,3 @@ def _gathered(mine: Any, group: dist.ProcessGroup) -> list[Any]:
     everyone: list[Any] = [None] * dist.get_world_size(group)
     dist.all_gather_object(everyone, mine, group=group)
     return everyone
-
-
-def _check_bandwidth(report: Preflight, least: float) -> None:
-    """ValueError where the largest exchanges are below ``least`` GB/s on the bus."""
-    if not least:
-        return
-    largest = max(exchange.size for exchange in report.exchanges)
-    for exchange in report.exchanges:
-        bandwidth = exchange.bus_bandwidth / 1e9
-        if exchange.size == largest and bandwidth < least:
-            raise ValueError(
-                f"{exchange.collective} of {size_text(exchange.size)} a rank reaches "
-                f"{bandwidth:.3g} GB/s, less than least_bandwidth {least:g}; the slowest link is "
-                f"{slowest_link(report.machines, report.links)}"
-            )
