@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
-import re
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -17,24 +15,42 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
+from dropdrift.training.hangs import LostRankError, is_of_another, reason
+from dropdrift.training.joining import (
+    Place,
+    connect,
+    gather,
+    number_in,
+    place,
+    store_connection,
+)
+from dropdrift.training.members import Member, this_process
+from dropdrift.training.rank_store import RankStore, StoreGoneError, StoreSilentError
+from dropdrift.training.watch import Activity, Watch
+
 T = TypeVar("T")
 
-# What gloo and the store say of a process that is no longer there.
-_LOST = re.compile(r"(closed|reset) by peer|remote server shutdown")
-
-
-class LostRankError(ValueError):
-    """Another rank has ended, and that rank says why."""
+# Seconds that the rank with the group's store waits for the others to read why it ends.
+_LAST_WORD = 3.0
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among all processes of the run."""
+    """This process among all processes of the run.
+
+    Attributes:
+        rank: its number.
+        world_size: how many they are.
+        ranks_per_node: how many of them are on each machine.
+        device: what this one computes on.
+        activity: what it says it is doing, which the others read where they wait in vain.
+    """
 
     rank: int
     world_size: int
     ranks_per_node: int
     device: torch.device
+    activity: Activity = field(default_factory=Activity, compare=False)
 
     @property
     def nodes(self) -> int:
@@ -61,41 +77,82 @@ def process_group(timeout: float) -> Iterator[Ranks]:
     """Join the process group that torchrun describes in the environment, or make one of one.
 
     Args:
-        timeout: seconds after which a collective that does not end is an error.
+        timeout: seconds that a rank waits for another: to come, and in each collective.
 
     Raises:
-        ValueError: there is no GPU for this process on a machine that has some.
+        ValueError: there is no GPU for this process on a machine that has some, a variable of
+            torchrun's is wrong, or ranks did not come.
         LostRankError: the block waited for a rank that has ended.
+        HungRankError: the block waited for a rank that does not answer.
     """
     silence_expected_warnings()
-    device = _device_of_rank(int(os.environ.get("LOCAL_RANK", "0")))
+    device = _device_of_rank(number_in("LOCAL_RANK", 0))
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    if "RANK" in os.environ:
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
-    else:
-        store = HashStore()
-        dist.init_process_group(
-            backend, store=store, rank=0, world_size=1, timeout=timedelta(seconds=timeout)
-        )
-    world_size = dist.get_world_size()
+    here = place()
     try:
-        yield Ranks(
-            rank=dist.get_rank(),
-            world_size=world_size,
-            ranks_per_node=int(os.environ.get("LOCAL_WORLD_SIZE", str(world_size))),
-            device=device,
-        )
-    except RuntimeError as error:
-        if world_size > 1 and _LOST.search(str(error)):
-            raise LostRankError("another rank has ended: see what it says") from error
-        raise
+        if here is None:
+            dist.init_process_group(
+                backend,
+                store=HashStore(),
+                rank=0,
+                world_size=1,
+                timeout=timedelta(seconds=timeout),
+            )
+            yield Ranks(0, 1, number_in("LOCAL_WORLD_SIZE", 1), device)
+        else:
+            connect(backend, here, gather(here, timeout), timeout)
+            ranks = Ranks(here.rank, here.world_size, here.ranks_per_node, device)
+            with _watched(here, ranks.activity):
+                yield ranks
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
         # Cycles may still hold the group, whose threads would be met by the end of the interpreter
         # while they give up a collective's tensors: that aborts the process.
         gc.collect()
+
+
+@contextmanager
+def _watched(here: Place, activity: Activity) -> Iterator[None]:
+    """Turn the errors of a block that waits for other ranks into what those ranks did."""
+    watch: Watch | None = None
+    try:
+        if here.world_size > 1:
+            members = _members(here)
+            # Named after these very processes: torchrun's store may be as old as the job.
+            prefix = f"dropdrift/{members[0].host}/{members[0].process}/"
+            watch = Watch(members, here.rank, RankStore(store_connection(here), prefix), activity)
+        yield
+    except Exception as error:
+        if watch is None:
+            if is_of_another(error):
+                raise LostRankError(
+                    "another rank has ended or stands still: see what it says"
+                ) from error
+            raise
+        told = reason(watch, error, watch.members[0] if not here.agent_store else None)
+        if here.has_store:
+            _wait_for_the_others(watch)
+        if told is error:
+            raise
+        raise told from error
+    finally:
+        if watch is not None:
+            watch.leave()
+
+
+def _members(here: Place) -> list[Member]:
+    members: list[Any] = [None] * here.world_size
+    dist.all_gather_object(members, this_process(here.rank))
+    return members
+
+
+def _wait_for_the_others(watch: Watch) -> None:
+    """Let the others read why this rank ends: the store ends with it."""
+    with suppress(StoreGoneError, StoreSilentError):
+        watch.wait_until_heard(_LAST_WORD)
 
 
 def _device_of_rank(local_rank: int) -> torch.device:

@@ -176,6 +176,7 @@ class Trainer:
         """Take optimizer steps until the epoch's batches are used up."""
         self.optimizers.set_learning_rates(self.state.step)
         while True:
+            self.ranks.activity.at(step=self.state.step, doing="training")
             try:
                 parts = self.pipeline.progress(batches)
             except StopIteration:
@@ -207,6 +208,7 @@ class Trainer:
 
     def _validate(self, log: RunLog | None) -> None:
         """Measure the validation part, remember whether it is the best, and save."""
+        self.ranks.activity.at(doing="validation")
         self.pipeline.detach()
         metrics = self.task.validate(self.model)
         if log is not None:
@@ -230,6 +232,7 @@ class Trainer:
         return self.state.step >= self.total_steps or has_stopped_improving
 
     def _save(self) -> None:
+        self.ranks.activity.at(doing="saving")
         self.state.unlogged, self.state.unlogged_steps = self._losses.by_rank(), self._losses.steps
         self.saver.save(self.state, self.placement.document)
 
