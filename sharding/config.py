@@ -23,6 +23,9 @@ HOST_KERNELS = ("fused_uvm_caching", "fused_uvm")
 # Row-wise Adagrad would keep a number for each part of a row, and train it differently.
 CUT_BY_COLUMNS = ("column_wise", "table_column_wise", "grid_shard")
 
+# A part of a table's rows on each rank, or on each rank of a node.
+CUT_BY_ROWS = ("row_wise", "table_row_wise", "grid_shard")
+
 # The hardware that training finds itself on; planning ahead of training takes it for the CPU.
 AUTO = "auto"
 
@@ -32,9 +35,10 @@ class ShardingConfig:
     """How TorchRec's planner may place the tables.
 
     Attributes:
-        types: Sharding types it may choose from. Row-wise kinds exist on CUDA alone;
-            table_row_wise cuts a table by rows within one node. Data-parallel is not offered: an
-            optimizer in the backward does not train such tables.
+        types: Sharding types it may choose from. Those that cut a table by rows (row_wise,
+            table_row_wise within one node, grid_shard by columns too) are used on a CPU only where
+            no other is allowed. Data-parallel is not offered: an optimizer in the backward does not
+            train such tables.
         kernels: Compute kernels it may choose from. fused: tables in the device's memory.
             fused_uvm_caching and fused_uvm: tables in host memory, with and without a cache on the
             device; CUDA alone, and slow.

@@ -18,7 +18,7 @@ from dropdrift.sharding.config import (
     SHARDING_TYPES,
     TableRule,
 )
-from dropdrift.sharding.constraints import offered
+from dropdrift.sharding.constraints import offered, usable_types
 from dropdrift.sharding.planning import (
     NoPlanError,
     Planned,
@@ -164,7 +164,7 @@ def explain(request: PlanRequest, table: str, advance: Advance = silent) -> Expl
         available_bytes=judge.summary.available_bytes,
         step_ms=judge.summary.step_ms,
         options=tuple(sorted(options, key=_place)),
-        not_offered=_not_offered(request),
+        not_offered=_not_offered(request, table),
         problems=tuple(too_full(judge.summary)),
     )
 
@@ -205,6 +205,11 @@ class _Judge:
     def table(self) -> TableSummary:
         """The table in the plan."""
         return next(table for table in self.summary.tables if table.name == self.name)
+
+    @property
+    def rows(self) -> int:
+        """Of the table."""
+        return self.request.schema.table(self.name).rows
 
     def option(self, option: ShardingOption) -> OptionSummary:
         """The numbers of an option, and what comes of it."""
@@ -249,8 +254,11 @@ class _Judge:
 
     def _unlisted(self, kind: str) -> str:
         """Why the configuration does not allow the type, or nothing."""
-        if self.request.replicate or kind in self.request.config.allowed(self.name)[0]:
+        wanted, cluster = self.request.config.allowed(self.name)[0], self.request.cluster
+        if self.request.replicate or kind in usable_types(wanted, self.rows, cluster):
             return ""
+        if kind in wanted:
+            return f"on a {cluster.device} only where no other type is allowed"
         rule = self.request.config.rule_of(self.name)
         return f"excluded by {repr(rule.text) if rule else 'sharding.types'}"
 
@@ -302,9 +310,22 @@ class _Judge:
 
 def _every_option(request: PlanRequest, table: str) -> list[ShardingOption]:
     """The options of the table that there are where nothing is excluded, none placed."""
-    rule = table_rule(table, SHARDING_TYPES, COMPUTE_KERNELS)
-    relaxed = with_config(request, tables=(rule, *request.config.tables))
-    return [option for option in enumerate_options(relaxed) if option.name == table]
+    options: list[ShardingOption] = []
+    for types in _groups(request, table):
+        rule = table_rule(table, types, COMPUTE_KERNELS)
+        relaxed = with_config(request, tables=(rule, *request.config.tables))
+        options += [option for option in enumerate_options(relaxed) if option.name == table]
+    return options
+
+
+def _groups(request: PlanRequest, table: str) -> list[tuple[str, ...]]:
+    """Sharding types that the planner takes beside each other."""
+    there = offered(request.cluster.device)
+    usual = tuple(kind for kind in SHARDING_TYPES if kind in there)
+    others = tuple(kind for kind in SHARDING_TYPES if kind not in there)
+    rows = request.schema.table(table).rows
+    alone = () if request.replicate else usable_types(others, rows, request.cluster)
+    return [usual, *([tuple(alone)] if alone else [])]
 
 
 def _place(option: OptionSummary) -> tuple[bool, float, bool, float]:
@@ -313,7 +334,7 @@ def _place(option: OptionSummary) -> tuple[bool, float, bool, float]:
     return option.verdict != "chosen", time, option.verdict == "excluded", option.slowest.total
 
 
-def _not_offered(request: PlanRequest) -> tuple[NotOffered, ...]:
+def _not_offered(request: PlanRequest, table: str) -> tuple[NotOffered, ...]:
     device = request.cluster.device
     if request.replicate:
         why = "optimizer.sparse adam trains a copy of every table on every rank"
@@ -326,9 +347,11 @@ def _not_offered(request: PlanRequest) -> tuple[NotOffered, ...]:
             "adam does, for all tables",
         )
     ]
-    absent = [kind for kind in SHARDING_TYPES if kind not in there]
-    if absent:
-        left_out.append(NotOffered(", ".join(absent), f"TorchRec does not offer it on {device}"))
+    listed = {kind for types in _groups(request, table) for kind in types}
+    short = [kind for kind in SHARDING_TYPES if kind not in listed]
+    if short:
+        why = f"the table's rows leave a rank without any, which a {device} does not bear"
+        left_out.append(NotOffered(", ".join(short), why))
     special = [k for k in there["table_wise"] if k not in COMPUTE_KERNELS]
     if special:
         left_out.append(

@@ -162,7 +162,7 @@ def enumerate_options(request: PlanRequest) -> list[ShardingOption]:
     """Every option of every table, with estimated storage and time, none placed.
 
     Raises:
-        ValueError: a table is allowed nothing that the device offers.
+        ValueError: a table is allowed nothing that the cluster offers.
     """
     topology = to_topology(request.cluster)
     with quiet_planner():
@@ -176,7 +176,7 @@ def make_plan(request: PlanRequest) -> Planned:
 
     Raises:
         NoPlanError: nothing fits.
-        ValueError: a table is allowed nothing that the device offers.
+        ValueError: a table is allowed nothing that the cluster offers.
     """
     topology, constraints = to_topology(request.cluster), _constraints(request)
     recorder = _Recorder()
@@ -247,7 +247,7 @@ class _Recorder(Stats):
 
 def _constraints(request: PlanRequest) -> dict[str, ParameterConstraints]:
     return table_constraints(
-        request.schema, request.config, request.cluster.device, replicate=request.replicate
+        request.schema, request.config, request.cluster, replicate=request.replicate
     )
 
 

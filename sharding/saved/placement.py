@@ -21,7 +21,7 @@ from torchrec.distributed.types import (
 )
 
 from dropdrift.sharding.config import COMPUTE_KERNELS, SHARDING_TYPES
-from dropdrift.sharding.constraints import LOOKED_UP, offered
+from dropdrift.sharding.constraints import LOOKED_UP, shardable
 from dropdrift.sharding.saved.context import Context, PlannedCluster, PlannedTable
 
 REPLICATED = "data_parallel"
@@ -101,7 +101,7 @@ def _metadata(shard: PlacedShard, cluster: PlannedCluster) -> ShardMetadata:
 
 def _check_table(placed: PlacedTable, table: PlannedTable, context: Context) -> None:
     kinds = (REPLICATED,) if context.optimizer == "adam" else SHARDING_TYPES
-    there = offered(context.cluster.device)
+    there = shardable(context.cluster.device)
     allowed = [kind for kind in kinds if kind in there]
     if placed.sharding_type not in allowed:
         raise ValueError(
@@ -119,6 +119,8 @@ def _check_table(placed: PlacedTable, table: PlannedTable, context: Context) -> 
             f"{context.cluster.device} has {', '.join(kernels)}"
         )
     _check_shards(placed, table, context.cluster)
+    if context.cluster.device == "cpu" and any(shard.rows == 0 for shard in placed.shards):
+        raise ValueError("leaves a rank without rows, which FBGEMM does not bear on a cpu")
     if context.optimizer == "rowwise_adagrad" and len({s.column for s in placed.shards}) > 1:
         raise ValueError(
             "is cut by columns, but the optimizer rowwise_adagrad keeps one number a row and would "

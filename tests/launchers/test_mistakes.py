@@ -336,8 +336,8 @@ class TestTraining:
             (["--data.batch-size", 5000], "train holds 4000 rows, fewer than one global batch"),
             (["--data.lanes", 3], "data.batch_size is 256, which 3 lanes do not divide"),
             (
-                ["--sharding.types", "grid_shard", "--optimizer.sparse", "sgd"],
-                "grid_shard (sharding.types, sharding.tables): none exists",
+                ["--sharding.kernels", "fused_uvm"],
+                "fused_uvm (sharding.kernels, sharding.tables): none exists",
             ),
             (["--sharding.types", "column_wise"], "sharding.types has 'column_wise', but"),
             (["--sharding.host-memory-gib", "1e-9"], "no sharding plan fits"),

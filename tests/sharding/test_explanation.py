@@ -90,11 +90,22 @@ class TestWhatIsListed:
             ("table_wise", "fused"),
             ("column_wise", "fused"),
             ("table_column_wise", "fused"),
+            ("row_wise", "fused"),
+            ("table_row_wise", "fused"),
+            ("grid_shard", "fused"),
         }
-        assert [(n.what, n.why) for n in explanation.not_offered][1] == (
-            "row_wise, table_row_wise, grid_shard",
-            "TorchRec does not offer it on cpu",
-        )
+        assert [n.what for n in explanation.not_offered] == ["data_parallel"]
+
+    def test_on_a_cpu_tables_are_cut_by_rows_where_nothing_else_is_allowed(self):
+        types = ("table_wise", "row_wise")
+        told = explain(request("CPU", ranks=2, types=types), "large").options
+        why = {option.sharding_type: option.why for option in told}
+        assert why["table_wise"] == "chosen"
+        assert why["row_wise"].startswith("on a cpu only where no other type is allowed; allowed: ")
+        assert why["table_row_wise"].startswith("excluded by sharding.types; allowed: ")
+        told = explain(request("CPU", ranks=2, types=("row_wise",)), "large").options
+        assert told[0].sharding_type == "row_wise"
+        assert told[0].verdict == "chosen"
 
     def test_replicated_tables_have_no_other_option(self):
         explanation = explain(request(optimizer="adam", ranks=2), "large")

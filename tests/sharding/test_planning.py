@@ -17,6 +17,7 @@ from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 from dropdrift.data.schema import Encoding, Field, Schema, Table
 from dropdrift.sharding.cluster import make_cluster, to_topology
 from dropdrift.sharding.config import ShardingConfig
+from dropdrift.sharding.constraints import table_constraints, usable_types
 from dropdrift.sharding.hardware import load_hardware
 from dropdrift.sharding.planning import (
     NoPlanError,
@@ -142,10 +143,6 @@ class TestNoPlan:
         assert "\n" not in str(caught.value)
 
     def test_a_table_that_may_be_nothing_that_there_is(self):
-        with pytest.raises(
-            ValueError, match=r"table 'large' may be row_wise .*: none exists on cpu"
-        ):
-            make_plan(request("CPU", types=("row_wise",)))
         with pytest.raises(ValueError, match=r"may use fused_uvm .*: none exists on cpu"):
             make_plan(request("CPU", kernels=("fused_uvm",)))
 
@@ -190,6 +187,36 @@ class TestEstimates:
         assert topology.intra_host_bw == pytest.approx(hardware.intra_node_gb_per_s * 1e6)
         assert topology.inter_host_bw == pytest.approx(hardware.inter_node_gb_per_s * 1e6)
         assert (topology.world_size, topology.local_world_size) == (16, 8)
+
+
+class TestTablesCutByRowsOnACpu:
+    def test_they_are_where_nothing_else_is_allowed(self):
+        """TorchRec's estimates find them quicker than they are."""
+        both = ("table_wise", "row_wise", "table_row_wise")
+        asked = request("CPU", nodes=2, ranks=2, types=both, tables=("middle=row_wise",))
+        kinds = {option.name: option.sharding_type for option in make_plan(asked).options}
+        assert kinds == {"large": "table_wise", "middle": "row_wise", "small": "table_wise"}
+
+    @pytest.mark.parametrize(("kind", "ranks"), [("row_wise", 4), ("table_row_wise", 2)])
+    def test_each_rank_has_a_part(self, kind, ranks):
+        planned = make_plan(request("CPU", nodes=2, ranks=2, types=(kind,)))
+        for option in planned.options:
+            assert option.sharding_type == kind
+            assert len({shard.rank for shard in option.shards}) == ranks
+            assert sum(shard.size[0] for shard in option.shards) == ROWS[option.name]
+
+    def test_a_table_that_is_too_short_is_refused(self):
+        table = Table("few", 6, 4, Encoding("vocabulary"))
+        field = Field("few", "categorical", "few")
+        short = Schema("short", (field,), (table,), ("click",))
+        for ranks, fits in ((3, True), (4, False)):
+            cluster = make_cluster(ShardingConfig(), load_hardware("CPU"), 1, ranks)
+            found = usable_types(("row_wise", "table_row_wise"), table.rows, cluster)
+            assert bool(found) is fits
+        rows = ShardingConfig(types=("row_wise",))
+        with pytest.raises(ValueError, match="its 6 rows leave one of 4 ranks without any") as told:
+            table_constraints(short, rows, cluster, replicate=False)
+        assert str(told.value).endswith("with --sharding.tables 'few=table_wise'")
 
 
 def test_a_rule_decides_how_its_tables_are_cut():

@@ -1,29 +1,25 @@
 """Trains a few steps under several sharding plans and saves a checkpoint and the losses of each.
 
-Run by test_parity.py on one and on two ranks: ``parity_program.py DATA OUT PLAN ...``.
+Run by test_parity.py on one, two and three ranks: ``parity_program.py DATA OUT PLAN ...``.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torchrec.distributed.sharding_plan import (
-    column_wise,
-    construct_module_sharding_plan,
-    table_wise,
-)
+from tests.training.hand_made_plans import context_on, dealt, placed
 from torchrec.distributed.types import ShardingPlan
 
 from dropdrift.data.config import DataConfig
 from dropdrift.data.loading.loader import Cursor, Loader
-from dropdrift.data.schema import Schema, Table
+from dropdrift.data.schema import Schema
 from dropdrift.models.config import AsymDiffRecConfig, DCNv2Config, ModelConfig
-from dropdrift.models.ranking import RankingModel
-from dropdrift.sharding.constraints import sharders
+from dropdrift.sharding.saved.placement import to_sharding_plan
 from dropdrift.training.build import build_model
 from dropdrift.training.checkpoint import TrainingState, save_checkpoint
 from dropdrift.training.config import OptimizerConfig, TrainConfig
@@ -32,13 +28,25 @@ from dropdrift.training.optimizers import Optimizers
 from dropdrift.training.pipeline import GuardedPipeline
 
 STEPS = 4
+# Sharding types that are dealt to the tables, by the plan's name.
+KINDS = {
+    "spread": ("table_wise",),
+    "last": ("table_wise",),
+    "rows": ("row_wise",),
+    "mixed": ("row_wise", "table_wise", "table_row_wise"),
+    "columns-adagrad": ("column_wise", "table_column_wise"),
+    "mixed-adagrad": (
+        "grid_shard", "row_wise", "column_wise", "table_wise", "table_row_wise",
+        "table_column_wise",
+    ),
+}  # fmt: skip
 
 
 def configuration(data: Path, plan: str) -> TrainConfig:
     sparse = "adagrad" if plan.endswith("adagrad") else "rowwise_adagrad"
     kernels = "reference" if plan.endswith("reference") else "automatic"
     return TrainConfig(
-        data=DataConfig(path=data, batch_size=64, lanes=2, prefetch=0),
+        data=DataConfig(path=data, batch_size=60, lanes=6, prefetch=0),
         model=ModelConfig(
             tasks=("click", "like"),
             dcnv2=DCNv2Config(deep_widths=(16,)),
@@ -49,24 +57,16 @@ def configuration(data: Path, plan: str) -> TrainConfig:
 
 
 def explicit_plan(name: str, schema: Schema, config: TrainConfig, ranks: Ranks) -> ShardingPlan:
-    world = ranks.world_size
-
-    def placed(index: int, table: Table) -> object:
-        if name.startswith("columns") and table.width >= 4 * world:
-            return column_wise(ranks=list(range(world)), compute_kernel="fused")
-        rank = {"spread": index % world, "last": world - 1}.get(name, (index + 1) % world)
-        return table_wise(rank=rank, compute_kernel="fused")
-
-    model = RankingModel(schema, config.model, 0, torch.device("meta"))
-    plan = construct_module_sharding_plan(
-        model.embedding.collection,
-        {table.name: placed(i, table) for i, table in enumerate(schema.tables)},
-        sharder=sharders()[0],
-        local_size=world,
-        world_size=world,
-        device_type="cpu",
-    )
-    return ShardingPlan({"embedding.collection": plan})
+    """The kinds that ``KINDS`` names, in turn; ``last``: all on the last rank."""
+    context = context_on(schema, config, ranks)
+    placement = placed(context, dealt(context, KINDS[name]))
+    if name == "last":
+        last = context.cluster.world_size - 1
+        placement = [
+            replace(table, shards=tuple(replace(shard, rank=last) for shard in table.shards))
+            for table in placement
+        ]
+    return to_sharding_plan(placement, context)
 
 
 def run(data: Path, out: Path, name: str, ranks: Ranks) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,26 +13,31 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 from dropdrift.data.schema import Schema
 from dropdrift.sharding.initialise import fill_shard
 
-PROGRAM = Path(__file__).with_name("parity_program.py")
+PROGRAM = "tests.training.parity_program"
 # "-reference": without the kernels' operators, which the one process has.
-PLANS = ["planner", "spread", "last", "columns-adagrad", "planner-reference"]
+PLANS = [
+    "planner", "spread", "last", "rows", "mixed", "columns-adagrad", "mixed-adagrad",
+    "planner-reference",
+]  # fmt: skip
+# Parts of other sizes: of seven rows three, three and one.
+ON_THREE = ["mixed", "mixed-adagrad"]
 
 pytestmark = pytest.mark.timeout(280)
 
 
 @pytest.fixture(scope="module")
-def one(launch, prepared_folder, tmp_path_factory) -> Path:
-    return launched(launch, 1, prepared_folder, tmp_path_factory, "planner", "planner-adagrad")
-
-
-@pytest.fixture(scope="module")
-def two(launch, prepared_folder, tmp_path_factory) -> Path:
-    return launched(launch, 2, prepared_folder, tmp_path_factory, *PLANS)
+def runs(launch, prepared_folder, tmp_path_factory) -> Mapping[int, Path]:
+    """Of one, two and three ranks."""
+    plans = {1: ["planner", "planner-adagrad"], 2: PLANS, 3: ON_THREE}
+    return {
+        ranks: launched(launch, ranks, prepared_folder, tmp_path_factory, *plans[ranks])
+        for ranks in plans
+    }
 
 
 def launched(launch, world_size, data, tmp_path_factory, *plans) -> Path:
     out = tmp_path_factory.mktemp(f"parity-{world_size}")
-    done = launch(world_size, PROGRAM, data, out, *plans)
+    done = launch(world_size, "-m", PROGRAM, data, out, *plans)
     assert done.returncode == 0, done.stderr[-3000:]
     return out
 
@@ -44,19 +50,22 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in model.items() if torch.is_tensor(tensor)}
 
 
-@pytest.mark.parametrize("plan", PLANS)
-def test_two_ranks_do_as_one_process(one, two, plan):
-    reference = one / ("planner-adagrad" if plan.endswith("adagrad") else "planner")
+@pytest.mark.parametrize(
+    ("ranks", "plan"), [*((2, plan) for plan in PLANS), *((3, plan) for plan in ON_THREE)]
+)
+def test_several_ranks_do_as_one_process(runs, ranks, plan):
+    reference = runs[1] / ("planner-adagrad" if plan.endswith("adagrad") else "planner")
     losses = json.loads((reference / "losses.json").read_text())
-    assert json.loads((two / plan / "losses.json").read_text()) == pytest.approx(losses, abs=1e-5)
-    expected, actual = weights(reference), weights(two / plan)
+    found = json.loads((runs[ranks] / plan / "losses.json").read_text())
+    assert found == pytest.approx(losses, abs=1e-5)
+    expected, actual = weights(reference), weights(runs[ranks] / plan)
     assert expected.keys() == actual.keys()
     for name, tensor in expected.items():
         torch.testing.assert_close(actual[name], tensor, atol=2e-5, rtol=0, msg=name)
 
 
-def test_every_table_moves(one, two, prepared_folder):
-    for folder in (one / "planner", *(two / plan for plan in PLANS)):
+def test_every_table_moves(runs, prepared_folder):
+    for folder in (runs[1] / "planner", *(runs[2] / plan for plan in PLANS)):
         after = weights(folder)
         for table in Schema.load(prepared_folder).tables:
             weight = after[f"embedding.collection.embedding_bags.{table.name}.weight"]

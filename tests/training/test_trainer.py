@@ -294,11 +294,11 @@ class TestMistakes:
         with pytest.raises(ValueError, match="column_wise"):
             train(dataclasses.replace(config, sharding=sharding), show_progress=False)
 
-    def test_sharding_type_that_the_device_has_not(self, config):
+    def test_compute_kernel_that_the_device_has_not(self, config):
         if torch.cuda.is_available():
-            pytest.skip("row-wise sharding exists on CUDA")
-        sharding = dataclasses.replace(config.sharding, types=("row_wise",))
-        with pytest.raises(ValueError, match=r"row_wise .*: none exists on cpu"):
+            pytest.skip("tables in host memory exist on CUDA")
+        sharding = dataclasses.replace(config.sharding, kernels=("fused_uvm",))
+        with pytest.raises(ValueError, match=r"fused_uvm .*: none exists on cpu"):
             train(dataclasses.replace(config, sharding=sharding), show_progress=False)
 
     def test_tables_that_do_not_fit(self, config):

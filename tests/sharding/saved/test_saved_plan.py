@@ -312,7 +312,7 @@ class TestEditedPlacements:
                 lambda t: [s.update(rank=n) for n, s in zip((1, 2), t["shards"], strict=True)],
                 r"must be on one node \(2 ranks\)",
             ),
-            ("cpu", lambda t: t.update(sharding_type="row_wise"), "on cpu it may be"),
+            ("cpu", lambda t: t.update(sharding_type="data_parallel"), "on cpu it may be"),
             ("cpu", lambda t: t.update(kernel="fused_uvm"), "table_wise on cpu has fused$"),
             (
                 "cpu",
