@@ -10,7 +10,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 import torch.distributed as dist
 from tests.training.hand_made_plans import context_on, dealt, placed
 from torchrec.distributed.types import ShardingPlan
