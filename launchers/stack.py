@@ -24,9 +24,13 @@ class MatchedSet:
     torch: str
     torchrec: str
     fbgemm: str
+    triton: str
 
 
-MATCHED_SETS = (MatchedSet("2.13", "1.8", "1.8"), MatchedSet("2.11", "1.6", "1.6"))
+MATCHED_SETS = (
+    MatchedSet("2.13", "1.8", "1.8", triton="3.7"),
+    MatchedSet("2.11", "1.6", "1.6", triton="3.6"),
+)
 
 
 def installed_versions(packages: tuple[str, ...] = STACK) -> dict[str, str]:
@@ -63,11 +67,24 @@ def stack_problem(versions: dict[str, str]) -> str:
     return f"installed: {_found(versions)}; {reason}; run: {_remedy(versions, fbgemm, wanted)}"
 
 
+def triton_for(torch_version: str) -> str:
+    """The triton, to the minor number, that a torch is made with; the newest one's without torch.
+
+    Nothing requires it: on a CPU all runs without it.
+    """
+    return _matched_set(torch_version).triton
+
+
 def gpu_names() -> list[str]:
     """The NVIDIA GPUs that the driver lists; none without a working driver."""
+    return nvidia_smi("name")
+
+
+def nvidia_smi(what: str) -> list[str]:
+    """A property of each GPU that the driver lists, by nvidia-smi's name for it."""
     try:
         listing = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader"],
             capture_output=True,
             text=True,
             timeout=30,

@@ -51,7 +51,7 @@ WITHOUT_TORCH = (
     "benchmarks/kernels/wording.py",
     "launchers/main.py",
     "launchers/options.py",
-    "launchers/doctor.py",
+    "launchers/doctor/*.py",
     "launchers/prepare.py",
     "launchers/processes.py",
     "launchers/prepare_matching.py",

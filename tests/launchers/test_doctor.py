@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 from pathlib import Path
 
 import pytest
 
 from dropdrift.launchers import doctor, stack
+from dropdrift.launchers.doctor import check as doctor_check
+from dropdrift.launchers.doctor.check import check_import
+from dropdrift.launchers.doctor.packages import check_stack
 from dropdrift.launchers.stack import stack_problem
 
 
@@ -95,10 +97,18 @@ def test_the_remedy_follows_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_gpu_without_its_fbgemm_is_a_warning() -> None:
     found = versions("2.13.0", "1.8.0", fbgemm_gpu_cpu="1.8.0")
-    check = doctor.check_stack(found, ["H200"])
+    check = check_stack(found, ["H200"])
     assert check.status == "warning"
-    assert "make venv STACK=cuda" in check.detail
-    assert doctor.check_stack(found, []).status == "ok"
+    assert "there is a GPU (H200)" in check.detail
+    assert "make venv STACK=cuda" in check.remedy
+    assert check_stack(found, []).status == "ok"
+
+
+def test_a_mixed_set_is_an_error_with_its_remedy() -> None:
+    check = check_stack({"torch": "2.12.0"}, [])
+    assert check.status == "error"
+    assert check.detail.startswith("installed: torch 2.12.0, torchrec (none), fbgemm (none);")
+    assert check.remedy.startswith("run: pip install 'torch==2.13.*'")
 
 
 def test_the_installed_set_matches() -> None:
@@ -122,15 +132,16 @@ def test_a_mixed_set_stops_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_an_import_that_fails_or_crashes_is_a_line(code: str, status: str, detail: str) -> None:
-    check = doctor.check_import("torch", code)
+    check = check_import("torch", code, "reinstall it")
     assert check.status == status
+    assert check.remedy == ("" if status == "ok" else "reinstall it")
     assert detail in check.detail
     assert "\n" not in check.detail
 
 
 def test_an_import_that_hangs_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "IMPORT_TIMEOUT", 0.2)
-    check = doctor.check_import("torch", "import time; time.sleep(60)")
+    monkeypatch.setattr(doctor_check, "IMPORT_TIMEOUT", 0.2)
+    check = check_import("torch", "import time; time.sleep(60)", "reinstall it")
     assert (check.status, check.detail) == ("error", "took longer than 0.2 seconds")
 
 
@@ -139,35 +150,13 @@ def test_a_module_in_the_current_folder_is_not_taken(
 ) -> None:
     (tmp_path / "pyarrow.py").write_text("raise RuntimeError('the wrong one')")
     monkeypatch.chdir(tmp_path)
-    assert doctor.check_import("pyarrow", "import pyarrow").status == "ok"
-
-
-def test_a_port_in_use_is_a_warning() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        check = doctor.check_port(port)
-    assert check.status == "warning"
-    assert str(port) in check.detail
-
-
-def test_little_disk_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert doctor.check_disk(tmp_path).status in ("ok", "warning")
-    monkeypatch.setattr(doctor, "LOW_DISK_GIB", 10**9)
-    assert doctor.check_disk(tmp_path).status == "warning"
-
-
-def test_memory_is_read_where_the_system_tells_it() -> None:
-    check = doctor.check_memory()
-    expected = "GiB available" if Path("/proc/meminfo").exists() else "cannot be read"
-    assert expected in check.detail
+    assert check_import("pyarrow", "import pyarrow", "reinstall it").status == "ok"
 
 
 def test_a_mixed_set_is_said_once_and_not_imported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "installed_versions", lambda: {"torch": "2.12.0"})
+    monkeypatch.setattr(doctor, "installed_versions", lambda _: {"torch": "2.12.0"})
     assert doctor.run([]) == 2
     lines = capsys.readouterr().out.splitlines()
     errors = [line for line in lines if line.startswith("error")]
@@ -176,9 +165,17 @@ def test_a_mixed_set_is_said_once_and_not_imported(
     assert not any(line.split()[1] == "torchrec" for line in lines)
 
 
-def test_the_whole_table_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_whole_table_as_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The only test that imports the whole stack; about ten seconds."""
-    assert doctor.run(["--json"]) == 0
-    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
-    assert {"Python", "matched set", "torch", "fbgemm", "torchrec", "pyarrow"} <= set(checks)
+    assert doctor.run(["--json", "--folder", str(tmp_path)]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    checks = {check["name"]: check for check in listed}
+    assert list(checks) == [
+        "Python", "matched set", "triton", "torchx", "pyarrow", "torch", "fbgemm", "torchrec",
+        "gloo", "C compiler", "GPU", "disk", "memory", "shared memory", "host name", "TCP port",
+    ]  # fmt: skip
     assert checks["gloo"]["detail"] == "all-reduce works"
+    assert str(tmp_path) in checks["disk"]["detail"]
+    for check in listed:
+        assert check.keys() == {"name", "status", "detail", "remedy"}
+        assert (check["status"] == "ok") == (check["remedy"] == "")
