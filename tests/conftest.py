@@ -1,11 +1,13 @@
-"""For tests of any room: small prepared data sets, as ``dropdrift prepare`` would write them."""
+"""For tests of any room: prepared data sets, as ``dropdrift prepare`` writes them; a small disk."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import signal
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -61,6 +63,26 @@ def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 compression="zstd",
             )
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("only root may mount a file system")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or (done := _run(mount)).returncode:
+        pytest.skip(f"a tmpfs cannot be mounted here: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        assert _run(["umount", "--lazy", str(folder)]).returncode == 0
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 class WriteInteractions(Protocol):

@@ -34,6 +34,6 @@ def check_data_record(folder: Path, data: Path, kind: DataKind) -> None:
     changed = changed_file(was, contents(data, kind))
     if changed:
         raise ValueError(
-            f"{data} is not the data that {folder} was made from: {changed} ({record}); give that "
-            "data, or another --out"
+            f"{data} is not the data that {folder} was made from: {changed}; give that data, or "
+            f"another --out (or remove {record} to go on with other rows)"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,12 +19,16 @@ import dropdrift
 from dropdrift.training.checkpoint import checkpoint_path, committed_steps, verify_checkpoint
 
 RANKS = 2
-STEPS_PER_EPOCH = 62  # of 4000 rows
+STEPS_PER_EPOCH = 66  # of 4000 rows
 LAST_STEP = 3 * STEPS_PER_EPOCH
-CHECKPOINT_EVERY = 5
+LOG_EVERY, CHECKPOINT_EVERY = 6, 7
+# In the second epoch; some steps before the next checkpoint.
+MID_EPOCH = STEPS_PER_EPOCH + LOG_EVERY
 OPTIONS = (
-    "--data.batch-size", "64", "--model.dcnv2.deep-widths", "8", "--model.dcnv2.z-width", "4",
-    "--loop.epochs", "3", "--loop.log-every", "1",
+    # Row groups are read one after the other, and not all before the first step.
+    "--data.batch-size", "60", "--data.shuffle-rows", "300",
+    "--model.dcnv2.deep-widths", "8", "--model.dcnv2.z-width", "4",
+    "--loop.epochs", "3", "--loop.log-every", str(LOG_EVERY),
     "--loop.checkpoint-every", str(CHECKPOINT_EVERY), "--loop.keep-checkpoints", "3",
 )  # fmt: skip
 
@@ -101,10 +106,14 @@ class Job:
         return {int(rank): pid for pid, rank in ranked.items() if _parent(pid) not in ranked}
 
     def await_step(self, step: int) -> int:
-        """Wait until it trains, and has taken ``step`` steps; how many it has taken then."""
+        """Wait until it trains, and the log has an entry of ``step`` or a later one; of which."""
         self.await_true(f"step {step}", self._is_training)
         self.await_true(f"step {step}", lambda: last_step(self.run) >= step)
         return last_step(self.run)
+
+    def await_message(self, text: str) -> None:
+        """Wait until it says ``text``."""
+        self.await_true(repr(text), lambda: text in self.said)
 
     def await_ends(self, pids: Iterable[int]) -> None:
         """Wait until these processes of it have ended, while it goes on."""
@@ -115,7 +124,8 @@ class Job:
         """Wait until ``there``; AssertionError where the job ends before, or it does not come."""
         end = time.monotonic() + SECONDS
         while not there():
-            assert self.process.poll() is None, f"ended before {what}: {self.said[-5000:]}"
+            ended = self.process.poll() is not None
+            assert not ended or there(), f"ended before {what}: {self.said[-5000:]}"
             assert time.monotonic() < end, f"waited for {what} in vain: {self.said[-5000:]}"
             time.sleep(0.005)
 
@@ -157,6 +167,13 @@ def _parent(pid: int) -> int:
         # The name of the program, in brackets, may hold anything.
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     return 0
+
+
+def stopped_copy(undisturbed: Path, run: Path) -> Path:
+    """The undisturbed run as if it had been stopped before it wrote its result."""
+    shutil.copytree(undisturbed, run)
+    (run / "result.json").unlink()
+    return run
 
 
 def entries(run: Path) -> Iterator[dict[str, Any]]:

@@ -84,7 +84,8 @@ def test_other_data_is_refused(stopped, change: Callable[[Path], str]):
         train(stopped, show_progress=False)
     assert str(refused.value) == (
         f"{stopped.data.path} is not the data that {stopped.out} was made from: "
-        f"{changed} ({stopped.out}/data.json); give that data, or another --out"
+        f"{changed}; give that data, or another --out (or remove {stopped.out}/data.json to go on "
+        "with other rows)"
     )
     assert committed_steps(stopped.out / "checkpoints") == [2]
     assert (stopped.out / "log.jsonl").read_text() == log
