@@ -14,11 +14,15 @@ from pathlib import Path
 
 from dropdrift import __version__
 from dropdrift.launchers.launch.application import PORT_VARIABLE
+from dropdrift.launchers.main import USER_ERROR
 
 # Stands for the job's number until Slurm has given one. Not TorchX's own mark for it, which an
 # argument of the user's may hold.
 APP_ID = "@job-number@"
 RANK0_VARIABLE = "TORCHX_RANK0_HOST"
+
+# How long the other nodes may go on when one has ended.
+_SECONDS_TO_FOLLOW = 30
 
 # Ports of jobs: below the ephemeral ones, that of a job by its number.
 _FIRST_PORT, _PORTS = 20_000, 10_000
@@ -39,8 +43,8 @@ class Submission:
         gpus_per_node: 0: none are asked for.
         cpus_per_task: Cores of each node.
         memory_mib: Of each node; 0: the partition's default.
-        max_requeues: How often the job goes back into the queue, after a failure or before its
-            time limit.
+        max_requeues: How often the job goes back into the queue, before its time limit or after a
+            failure that is no mistake of the user's.
         warning_seconds: How long before its time limit the job is told to stop; 0: never.
         options: More of sbatch's options, without their dashes, such as account and partition.
     """
@@ -132,7 +136,10 @@ def _srun_options(job: Submission) -> list[str]:
         f"--cpus-per-task={job.cpus_per_task}",
         f"--output={job.log_folder}/{job.name}-%j-%t.log",
         "--open-mode=append",
-        "--kill-on-bad-exit=1",
+        # A node that fails ends the others, but not before they have said of themselves how they
+        # end: srun's exit code is the highest, and that of a task which it kills is 137.
+        "--kill-on-bad-exit=0",
+        f"--wait={_SECONDS_TO_FOLLOW}",
     ]
 
 
@@ -154,24 +161,26 @@ _MEETING_PLACE = [
     f"export {PORT_VARIABLE}=$(({_FIRST_PORT} + SLURM_JOB_ID % {_PORTS}))",
 ]
 _TRAP = [
-    "# The time limit is near: torchrun passes SIGTERM on to its processes.",
+    "# The time limit is near: on SIGTERM training saves.",
     "warned=0",
-    "trap 'warned=1; scancel --signal=TERM \"$SLURM_JOB_ID\"' USR1",
+    "trap 'warned=$((warned + 1)); scancel --signal=TERM \"$SLURM_JOB_ID\"' USR1",
 ]
 _WAIT = [
     "step=$!",
-    'wait "$step"',
-    "code=$?",
-    "# The trap ends the wait, and not the step.",
-    'if [ "$warned" -eq 1 ]; then',
+    "# The trap ends a wait, and not the step.",
+    "heeded=-1",
+    'while [ "$heeded" -lt "$warned" ]; do',
+    "  heeded=$warned",
     '  wait "$step"',
     "  code=$?",
-    "fi",
+    "done",
 ]
 _REQUEUE = [
     'echo "job $SLURM_JOB_ID: exit code $code, time limit near: $warned,'
     ' requeued ${SLURM_RESTART_COUNT:-0} of $max_requeues times"',
-    'if [ "$code" -ne 0 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$max_requeues" ]; then',
+    f'if [ "$code" -eq {USER_ERROR} ]; then',
+    '  echo "job $SLURM_JOB_ID: not requeued, as the same mistake would end it again"',
+    'elif [ "$code" -ne 0 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$max_requeues" ]; then',
     '  scontrol requeue "$SLURM_JOB_ID"',
     "fi",
     'exit "$code"',

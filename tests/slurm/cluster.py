@@ -1,8 +1,9 @@
 """Two Slurm nodes on this host, for as long as a block lasts, in a folder of their own.
 
 Debian's packages slurmctld, slurmd, slurm-client and munge, root, and nothing of the host's own
-configuration: munge has a key and a socket of its own, every daemon its own folder and port. There
-is no accounting, as on many small clusters.
+configuration: munge has a key and a socket of its own, every daemon its own folder and port, every
+node a network of its own where the kernel permits that. There is no accounting, as on many small
+clusters.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
-NODES = 2
+from network import Network
+
+PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge", "iproute2")
+NODES = ["node1", "node2"]
 SECONDS_TO_START = 60
-PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
+PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged", "ip")
 
 CONFIGURATION = """\
 ClusterName=dropdrift
-SlurmctldHost={host}(127.0.0.1)
+SlurmctldHost={host}({address})
 SlurmctldPort={controller_port}
 SlurmUser=root
 SlurmdUser=root
@@ -49,8 +53,8 @@ SlurmdTimeout=30
 KillWait=10
 MinJobAge={job_age}
 MpiDefault=none
-NodeName=node[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first_port}-{last_port}] \
-CPUs=4 RealMemory=4000 State=UNKNOWN
+NodeName=DEFAULT CPUs=4 RealMemory=4000 State=UNKNOWN
+{nodes}
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -73,30 +77,53 @@ def install() -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """Daemons that run.
+
+    Attributes:
+        environment: In which Slurm's commands talk to them.
+        network: Of the nodes; a line of why there is none where the kernel permits none, and they
+            share this host's.
+    """
+
+    environment: dict[str, str]
+    network: Network | str
+
+
 @contextmanager
-def two_nodes(folder: Path, job_age: int = 300) -> Iterator[dict[str, str]]:
+def two_nodes(folder: Path, job_age: int = 300) -> Iterator[Cluster]:
     """Start the daemons, and end them after the block.
 
     Args:
         folder: for their files; it is made.
         job_age: seconds that the controller remembers a job after its end.
-
-    Yields:
-        The environment in which Slurm's commands talk to these daemons.
     """
     folder.mkdir(parents=True)
     with ExitStack() as daemons:
+        network = _network(daemons, folder)
         _start_munge(daemons, folder / "munge")
-        environment = {**os.environ, "SLURM_CONF": str(_configure(folder, job_age))}
+        environment = {**os.environ, "SLURM_CONF": str(_configure(folder, job_age, network))}
         _start(daemons, ["slurmctld", "-D"], environment)
-        for number in range(1, NODES + 1):
-            # In a session of its own, so that it has no controlling terminal to lose.
-            _start(daemons, ["slurmd", "-D", "-N", f"node{number}"], environment)
+        for name in NODES:
+            inside = network.inside(name) if isinstance(network, Network) else []
+            _start(daemons, [*inside, "slurmd", "-D", "-N", name], environment)
         _await_nodes(folder, environment)
         try:
-            yield environment
+            yield Cluster(environment, network)
         finally:
             subprocess.run(["scancel", "--user=root"], env=environment, check=False)
+
+
+def _network(daemons: ExitStack, folder: Path) -> Network | str:
+    try:
+        return Network(folder, NODES, _host(), daemons)
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"no network of the nodes' own can be made here: {error}"
+
+
+def _host() -> str:
+    return socket.gethostname().split(".")[0]
 
 
 def _start_munge(daemons: ExitStack, folder: Path) -> None:
@@ -111,19 +138,28 @@ def _start_munge(daemons: ExitStack, folder: Path) -> None:
     _await("munge's socket", (folder / "socket").exists)
 
 
-def _configure(folder: Path, job_age: int) -> Path:
-    controller, *nodes = _free_ports(NODES + 1)
-    for name in ("state", *(f"spool-node{number}" for number in range(1, NODES + 1))):
+def _configure(folder: Path, job_age: int, network: Network | str) -> Path:
+    controller, *ports = _free_ports(len(NODES) + 1)
+    for name in ("state", *(f"spool-{node}" for node in NODES)):
         (folder / name).mkdir()
+    if isinstance(network, Network):
+        address = network.address
+        places = [f"NodeHostname={name} NodeAddr={network.addresses[name]}" for name in NODES]
+    else:
+        address = "127.0.0.1"
+        places = [f"NodeHostname={_host()} NodeAddr={address}" for _ in NODES]
+    nodes = [
+        f"NodeName={name} {place} Port={port}"
+        for name, place, port in zip(NODES, places, ports, strict=True)
+    ]
     path = folder / "slurm.conf"
     path.write_text(
         CONFIGURATION.format(
-            host=socket.gethostname().split(".")[0],
+            host=_host(),
+            address=address,
             folder=folder,
-            nodes=NODES,
+            nodes="\n".join(nodes),
             controller_port=controller,
-            first_port=nodes[0],
-            last_port=nodes[-1],
             job_age=job_age,
         )
     )
@@ -145,6 +181,7 @@ def _is_free(port: int) -> bool:
 
 
 def _start(daemons: ExitStack, command: list[str], environment: dict[str, str]) -> None:
+    # In a session of its own, so that it has no controlling terminal to lose.
     daemon = subprocess.Popen(
         command,
         env=environment,
@@ -174,7 +211,7 @@ def _await_nodes(folder: Path, environment: dict[str, str]) -> None:
             text=True,
             check=False,
         )
-        return listed.stdout.split() == ["idle"] * NODES
+        return listed.stdout.split() == ["idle"] * len(NODES)
 
     _await(f"idle nodes; see the logs in {folder}", idle)
 

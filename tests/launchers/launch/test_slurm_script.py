@@ -143,6 +143,15 @@ def test_a_failed_job_goes_back_into_the_queue_so_often(
     assert f"job 31234: exit code {code}, time limit near: 0, requeued {before} of {most}" in said
 
 
+def test_a_mistake_of_the_users_is_not_made_again(stubs, submission):
+    stubs.add("srun", "exit 2")
+    job = stubs.start(sbatch_script(submission(max_requeues=2)))
+    said, _ = job.communicate(timeout=30)
+    assert job.returncode == 2
+    assert not stubs.called("scontrol requeue")
+    assert "job 31234: not requeued, as the same mistake would end it again\n" in said
+
+
 def test_the_environment_and_the_meeting_place_reach_the_tasks(stubs, submission):
     stubs.add("srun", 'echo "$A|$B|$TORCHX_RANK0_HOST|$DROPDRIFT_RENDEZVOUS_PORT"')
     environment = {"A": "it's $HOME `id` \"", "B": f"job {APP_ID}!"}
@@ -164,7 +173,8 @@ def test_words_of_the_command_are_the_tasks(stubs, submission):
     stubs.add("srun", 'for word in "$@"; do echo "<$word>"; done')
     said, _ = stubs.start(script).communicate()
     expected = [f"<{word.replace(APP_ID, '31234')}>" for word in words]
-    assert said.splitlines()[4 : 4 + len(words)] == expected
+    after_options = [line for line in said.splitlines() if not line.startswith("<--")]
+    assert after_options[: len(words)] == expected
 
 
 @pytest.mark.timeout(60)
@@ -172,18 +182,24 @@ def test_the_warning_of_the_time_limit_is_passed_on_and_the_job_requeued(
     stubs, submission, tmp_path
 ):
     begun, told = tmp_path / "begun", tmp_path / "told"
-    stubs.add("srun", f"touch {begun}; for i in $(seq 200); do [ -e {told} ] && exit 143; "
+    stubs.add("srun", f"touch {begun}; for i in $(seq 200); do [ -e {told}2 ] && exit 143; "
               "sleep 0.1; done; exit 9")  # fmt: skip
-    stubs.add("scancel", f"touch {told}")
+    stubs.add("scancel", f"[ -e {told} ] && touch {told}2; touch {told}")
     job = stubs.start(sbatch_script(submission(max_requeues=1)))
-    while not begun.exists():
-        time.sleep(0.05)
+    await_file(begun)
     job.send_signal(10)  # SIGUSR1, as --signal=B:USR1 sends it
+    await_file(told)
+    job.send_signal(10)  # and as a user may send it again
     said, _ = job.communicate()
     assert job.returncode == 143
-    assert stubs.called("scancel") == ["scancel --signal=TERM 31234"]
+    assert stubs.called("scancel") == ["scancel --signal=TERM 31234"] * 2
     assert stubs.called("scontrol requeue") == ["scontrol requeue 31234"]
-    assert "exit code 143, time limit near: 1" in said
+    assert "exit code 143, time limit near: 2" in said
+
+
+def await_file(path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(

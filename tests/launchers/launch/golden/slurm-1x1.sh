@@ -25,24 +25,26 @@ export TORCHX_RANK0_HOST="$first"
 # By the job's number, as jobs may share a node.
 export DROPDRIFT_RENDEZVOUS_PORT=$((20000 + SLURM_JOB_ID % 10000))
 
-# The time limit is near: torchrun passes SIGTERM on to its processes.
+# The time limit is near: on SIGTERM training saves.
 warned=0
-trap 'warned=1; scancel --signal=TERM "$SLURM_JOB_ID"' USR1
+trap 'warned=$((warned + 1)); scancel --signal=TERM "$SLURM_JOB_ID"' USR1
 
-srun --cpus-per-task=1 --output=/here/runs/slurm/train-%j-%t.log --open-mode=append --kill-on-bad-exit=1 \
+srun --cpus-per-task=1 --output=/here/runs/slurm/train-%j-%t.log --open-mode=append --kill-on-bad-exit=0 --wait=30 \
   bash -c 'exec /venv/bin/python -m torch.distributed.run --nnodes=1 --nproc-per-node=1 --rdzv-backend=c10d --rdzv-endpoint=localhost:0 --rdzv-id='"$SLURM_JOB_ID"' --rdzv-conf=join_timeout=600,read_timeout=600 --max-restarts=0 -m -- dropdrift train --recipe dcnv2-demo --data.path '"'"'a b'"'"' --out runs/x' &
 step=$!
-wait "$step"
-code=$?
-# The trap ends the wait, and not the step.
-if [ "$warned" -eq 1 ]; then
+# The trap ends a wait, and not the step.
+heeded=-1
+while [ "$heeded" -lt "$warned" ]; do
+  heeded=$warned
   wait "$step"
   code=$?
-fi
+done
 
 max_requeues=0
 echo "job $SLURM_JOB_ID: exit code $code, time limit near: $warned, requeued ${SLURM_RESTART_COUNT:-0} of $max_requeues times"
-if [ "$code" -ne 0 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$max_requeues" ]; then
+if [ "$code" -eq 2 ]; then
+  echo "job $SLURM_JOB_ID: not requeued, as the same mistake would end it again"
+elif [ "$code" -ne 0 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$max_requeues" ]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"
