@@ -2,35 +2,29 @@
 
 ``checkpoints/step-N/`` holds torch.distributed.checkpoint's files, ``state.json``, ``plan.json``
 (the sharding plan that it was trained by) and, written last, ``COMMITTED`` with the SHA-256 of
-every file. A directory is written under another name,
-renamed when complete, and never written into again.
+every file. A directory is written under another name, renamed when complete, and never written
+into again: :mod:`dropdrift.training.checkpoint_writer`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 import re
-import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import save
 from torchrec.distributed import DistributedModelParallel
 
 from dropdrift.data.json_file import read_json
-from dropdrift.training.checkpoint_reader import TensorReader, described_weights
-from dropdrift.training.checkpoint_space import (
-    bytes_to_write,
-    cause_of,
-    check_room,
-    failed_write,
+from dropdrift.data.typed_mapping import shown
+from dropdrift.training.checkpoint_reader import (
+    METADATA_FILE,
+    described_weights,
+    load_tensors,
 )
-from dropdrift.training.distributed import on_first_rank
 from dropdrift.training.optimizers import Optimizers
 
 MARKER = "COMMITTED"
@@ -44,6 +38,8 @@ DAMAGED = ".damaged"
 
 _REMEDY = "remove {} to use another checkpoint"
 _NAME = re.compile(r"step-(\d+)")
+# Far more than what is written: a page of text, and for each table of a plan a few lines.
+_MOST_BYTES_OF_JSON = 2**28
 
 
 class DamagedCheckpointError(ValueError):
@@ -97,80 +93,14 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 
 def committed_steps(folder: Path) -> list[int]:
     """Steps of the whole checkpoints in ``folder``, ascending."""
-    names = (_NAME.fullmatch(marker.parent.name) for marker in folder.glob(f"*/{MARKER}"))
-    return sorted(int(name[1]) for name in names if name)
+    steps = (step_of(marker.parent) for marker in folder.glob(f"*/{MARKER}"))
+    return sorted(step for step in steps if step is not None)
 
 
-def save_checkpoint(
-    folder: Path,
-    model: DistributedModelParallel,
-    optimizers: Optimizers,
-    state: TrainingState,
-    plan: Mapping[str, Any] | None = None,
-) -> None:
-    """Write the checkpoint of ``state.step`` unless it is there; all ranks must call.
-
-    Args:
-        folder: of all checkpoints.
-        model: its weights are saved.
-        optimizers: their state is saved.
-        state: where the run stands.
-        plan: the document of the plan that the model is sharded by; none for a plan without one.
-
-    Raises:
-        ValueError: there is no room for it, or it could not be written, on every rank. What was
-            there before is there still.
-    """
-    final = checkpoint_path(folder, state.step)
-    if (final / MARKER).exists():
-        return
-    tensors = _tensors(model, optimizers)
-    needed = bytes_to_write(tensors)
-    partial = on_first_rank(lambda: _begin(folder, state.step, needed))
-    try:
-        save(tensors, checkpoint_id=partial)
-    except CheckpointException as error:  # on every rank
-        cause = cause_of(error)
-        if cause is None:
-            raise
-        on_first_rank(lambda: _give_up(partial, state.step, cause))
-    on_first_rank(lambda: _commit(partial, final, state, plan))
-
-
-def _begin(folder: Path, step: int, needed: int) -> Path:
-    """An empty directory for the checkpoint of ``step``; what broken ones have left is removed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for leftover in (*folder.glob(f"step-*{PARTIAL}"), checkpoint_path(folder, step)):
-        shutil.rmtree(leftover, ignore_errors=True)
-    check_room(folder, needed, step)
-    partial = folder / (checkpoint_path(folder, step).name + PARTIAL)
-    partial.mkdir()
-    return partial
-
-
-def _give_up(path: Path, step: int, cause: str) -> NoReturn:
-    """Remove the half of a checkpoint that is there, and raise what the user is told."""
-    error = failed_write(path.parent, step, cause)
-    shutil.rmtree(path, ignore_errors=True)
-    raise error
-
-
-def _commit(
-    partial: Path, final: Path, state: TrainingState, plan: Mapping[str, Any] | None
-) -> None:
-    """Complete a checkpoint whose tensors are written; its marker comes last."""
-    path = partial
-    try:
-        (partial / STATE_FILE).write_text(json.dumps(asdict(state), indent=1))
-        if plan is not None:
-            (partial / PLAN_FILE).write_text(json.dumps(plan, indent=1))
-        path = partial.rename(final)
-        manifest = {p.name: _sha256(p) for p in sorted(final.iterdir())}
-        marker = final / (MARKER + PARTIAL)
-        marker.write_text(json.dumps(manifest, indent=1))
-        marker.rename(final / MARKER)
-    except OSError as error:
-        _give_up(path, state.step, error.strerror or str(error))
+def step_of(checkpoint: Path) -> int | None:
+    """The step that the name of a directory says; None where it is no checkpoint's."""
+    name = _NAME.fullmatch(checkpoint.name)
+    return int(name[1]) if name else None
 
 
 def read_state(folder: Path, step: int) -> TrainingState:
@@ -178,15 +108,18 @@ def read_state(folder: Path, step: int) -> TrainingState:
 
     Raises:
         DamagedCheckpointError: the file is not there or is not what was written.
-        ValueError: another version has written it.
+        ValueError: another version has written it, or what it says cannot be.
     """
     path = checkpoint_path(folder, step)
     _verify(path, STATE_FILE, _manifest(path)[STATE_FILE])
-    raw = read_json(path / STATE_FILE)
+    raw = _read_json(path / STATE_FILE)
     try:
-        return TrainingState(**raw)
+        state = TrainingState(**raw)
     except TypeError as error:
         raise ValueError(f"{path / STATE_FILE} is of another version of Dropdrift") from error
+    for problem in _problems(state, step):
+        raise ValueError(f"{path / STATE_FILE} says what cannot be: {problem}")
+    return state
 
 
 def verify_checkpoint(folder: Path, step: int) -> None:
@@ -238,7 +171,7 @@ def load_weights(folder: Path, step: int, model: DistributedModelParallel) -> No
     """
     weights = model.state_dict()
     _check_fits(checkpoint_path(folder, step), weights)
-    load({"model": weights}, storage_reader=TensorReader(checkpoint_path(folder, step)))
+    load_tensors(checkpoint_path(folder, step), {"model": weights})
     # load_state_dict renames keys of the dictionary that it is given.
     model.load_state_dict(dict(weights))
 
@@ -252,45 +185,84 @@ def load_all(
         ValueError: they are those of another model, or the metadata is not tensors' alone.
     """
     optimizers.make_state()
-    tensors = _tensors(model, optimizers)
+    tensors = checkpoint_tensors(model, optimizers)
     _check_fits(checkpoint_path(folder, step), tensors["model"])
-    load(tensors, storage_reader=TensorReader(checkpoint_path(folder, step)))
+    load_tensors(checkpoint_path(folder, step), tensors)
     model.load_state_dict(dict(tensors["model"]))
     optimizers.combined.load_state_dict(tensors["optimizer"])
 
 
-def prune_checkpoints(folder: Path, keep: int, best_step: int) -> None:
-    """Remove all but the ``keep`` newest checkpoints and the best one; first rank only."""
-    for step in committed_steps(folder)[:-keep]:
-        if step != best_step:
-            path = checkpoint_path(folder, step)
-            (path / MARKER).unlink()
-            shutil.rmtree(path)
-
-
-def _tensors(model: DistributedModelParallel, optimizers: Optimizers) -> dict[str, Any]:
+def checkpoint_tensors(model: DistributedModelParallel, optimizers: Optimizers) -> dict[str, Any]:
+    """What a checkpoint holds, nested: the tensors that are trained, and no copies."""
     return {"model": model.state_dict(), "optimizer": optimizers.combined.state_dict()}
 
 
 def _manifest(path: Path) -> dict[str, str]:
+    """The digests of a checkpoint's files, by name; DamagedCheckpointError where they are none."""
     marker = path / MARKER
     try:
-        manifest = read_json(marker)
+        manifest = _read_json(marker)
     except ValueError as error:
         raise DamagedCheckpointError(str(error), path) from error
-    if not isinstance(manifest, dict) or STATE_FILE not in manifest:
+    if not isinstance(manifest, dict) or not manifest.keys() >= {STATE_FILE, METADATA_FILE}:
         raise DamagedCheckpointError(f"{marker} is damaged", path)
-    for name in manifest:
-        if Path(name).name != name or not name.isprintable():
+    for name, digest in manifest.items():
+        if Path(name).name != name or not name.isprintable() or not isinstance(digest, str):
             raise DamagedCheckpointError(f"{marker} is damaged", path)
     return manifest
 
 
+def _read_json(file: Path) -> Any:
+    """What a JSON file of a checkpoint holds; ValueError where it is none, or no file."""
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        raise ValueError(f"{file} is damaged: it is no file of its own")
+    if file.exists() and file.stat().st_size > _MOST_BYTES_OF_JSON:
+        raise ValueError(f"{file} is damaged: it has {file.stat().st_size:,} bytes")
+    return read_json(file)
+
+
+def _problems(state: TrainingState, step: int) -> Iterator[str]:
+    """What a run could not go on from, or would misread: types, and numbers out of range."""
+    for name, least in (
+        ("step", step), ("epoch", 0), ("batch", 0), ("lanes", 0), ("best_step", -1),
+        ("bad_validations", 0), ("unlogged_steps", 0),
+    ):  # fmt: skip
+        number = getattr(state, name)
+        if type(number) is not int or number < least:
+            yield f"{name} is {shown(number)}"
+    if state.step != step or state.unlogged_steps > step or state.best_step > step:
+        yield f"it is of step {shown(state.step)}"
+    if not isinstance(state.schema, str):
+        yield f"schema is {shown(state.schema)}"
+    # A metric is not a number where the validation part has no row for it.
+    for name, value in (("best_value", state.best_value), *_items(state.best_metrics)):
+        if type(value) not in (int, float):
+            yield f"{name} is {shown(value)}"
+    for name, sums in _items(state.unlogged):
+        if not (isinstance(sums, list) and sums and all(map(_is_finite, sums))):
+            yield f"unlogged {name} is {shown(sums)}"
+
+
+def _items(mapping: Any) -> list[tuple[str, Any]]:
+    return list(mapping.items()) if isinstance(mapping, dict) else [("metrics or losses", mapping)]
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
 def _verify(path: Path, name: str, digest: str) -> None:
     file = path / name
-    if not file.is_file() or _sha256(file) != digest:
-        problem = "damaged" if file.is_file() else "missing"
-        raise DamagedCheckpointError(f"{file} is {problem}", path)
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        raise DamagedCheckpointError(f"{file} is damaged: it is no file of its own", path)
+    if not file.exists():
+        raise DamagedCheckpointError(f"{file} is missing", path)
+    try:
+        good = sha256_of(file) == digest
+    except OSError as error:
+        raise DamagedCheckpointError(f"{file} cannot be read: {error.strerror}", path) from error
+    if not good:
+        raise DamagedCheckpointError(f"{file} is damaged", path)
 
 
 def _check_fits(path: Path, weights: dict[str, Any]) -> None:
@@ -305,6 +277,7 @@ def _check_fits(path: Path, weights: dict[str, Any]) -> None:
             )
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

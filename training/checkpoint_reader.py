@@ -3,24 +3,31 @@
 ``.metadata`` of torch.distributed.checkpoint is a pickle, and a pickle calls whatever it names: one
 that comes from elsewhere may run code. :class:`TensorReader` makes nothing of it but the classes
 that metadata consists of, and takes tensors alone, which torch itself reads with a list of what is
-allowed; any other object would be unpickled whole.
+allowed; any other object would be unpickled whole. What the metadata says of tensors must fit
+together, and lie within files beside it.
 """
 
 from __future__ import annotations
 
+import math
 import pickle
+from collections.abc import Sequence
 from pathlib import Path, PosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.distributed.checkpoint import filesystem, metadata
-from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader, _StorageInfo
 from torch.distributed.checkpoint.metadata import (
+    ChunkStorageMetadata,
     Metadata,
     MetadataIndex,
     StorageMeta,
+    TensorProperties,
     TensorStorageMetadata,
 )
+from torch.distributed.checkpoint.state_dict_loader import load
 from torch.serialization import _get_layout
 
 METADATA_FILE = ".metadata"
@@ -59,17 +66,29 @@ _BROKEN = (
     EOFError,
     LookupError,
     MemoryError,
+    OSError,
     RuntimeError,
+    SystemError,
     TypeError,
     ValueError,
 )
+
+# Codes that are not in metadata; they take memory for the bytes they announce before any is read.
+_FORBIDDEN_CODES = (*pickle.BYTEARRAY8, *pickle.NEXT_BUFFER)
 
 
 class _ForbiddenClassError(Exception):
     """The pickle names what metadata does not consist of."""
 
 
-class _MetadataUnpickler(pickle.Unpickler):
+# In Python: the one in C makes room for as many objects as five bytes may number, gigabytes of it.
+class _MetadataUnpickler(pickle._Unpickler):
+    dispatch: ClassVar[dict[int, Any]] = {
+        code: function
+        for code, function in pickle._Unpickler.dispatch.items()
+        if code not in _FORBIDDEN_CODES
+    }
+
     def find_class(self, module: str, name: str) -> Any:
         """What the pickle names so; an error where it may not."""
         try:
@@ -85,6 +104,8 @@ def read_metadata(file: Path) -> Metadata:
         ValueError: it names a class that metadata does not need, describes something else than
             tensors, or is no metadata; the message names the file and what is wrong.
     """
+    if file.is_symlink() or not file.is_file():
+        raise ValueError(f"{file} is not a checkpoint's metadata: it is no file of its own")
     try:
         with file.open("rb") as stream:
             read = _MetadataUnpickler(stream).load()
@@ -99,7 +120,33 @@ def read_metadata(file: Path) -> Metadata:
     for name, item in read.state_dict_metadata.items():
         if not isinstance(item, TensorStorageMetadata):
             raise ValueError(f"{file} describes {name!r}, which is no tensor: nothing was loaded")
+        if not _is_possible(item):
+            raise ValueError(f"{file} describes {name!r} by shapes that do not fit together")
+        for chunk in item.chunks:
+            place = read.storage_data.get(MetadataIndex(name, chunk.offsets))
+            # It is stored as it is: so what is made room for has been written.
+            if place is None or _bytes_of(chunk.sizes, item) > place.length:
+                raise ValueError(f"{file} does not say where {name!r} lies")
     return read
+
+
+def load_tensors(checkpoint: Path, tensors: dict[str, Any], *, alone: bool = False) -> None:
+    """Load the tensors of a checkpoint into ``tensors``, nested; all ranks must call.
+
+    Args:
+        checkpoint: its directory.
+        tensors: what to fill.
+        alone: whether this process is the only one that calls.
+
+    Raises:
+        ValueError: as :func:`read_metadata`, or the files do not hold what the metadata says.
+    """
+    try:
+        load(tensors, storage_reader=TensorReader(checkpoint), no_dist=alone)
+    except CheckpointException as error:  # on every rank
+        failure = next(failure for failure, _ in error.failures.values())
+        said = " ".join(f"{type(failure).__name__}: {failure}".split())
+        raise ValueError(f"{checkpoint} cannot be loaded: {said}") from error
 
 
 def described_weights(checkpoint: Path) -> dict[str, TensorStorageMetadata]:
@@ -125,11 +172,57 @@ def _check_kinds(file: Path, read: Any) -> None:
     ):
         raise ValueError(f"{file} is not a checkpoint's metadata: it holds {type(read).__name__}")
     for index, place in stored.items():
-        path = getattr(place, "relative_path", None)
-        if not isinstance(index, MetadataIndex) or not isinstance(path, str):
+        if not isinstance(index, MetadataIndex) or not isinstance(place, _StorageInfo):
             raise ValueError(f"{file} is not a checkpoint's metadata: it lacks where tensors lie")
-        if Path(path).name != path:
+        path = place.relative_path
+        if not isinstance(path, str) or Path(path).name != path:
             raise ValueError(f"{file} names the file {path!r}, which is not beside it")
+        if problem := _problem_of(file.with_name(path), place):
+            raise ValueError(f"{file} names the file {path!r}, {problem}")
+
+
+def _problem_of(file: Path, place: _StorageInfo) -> str:
+    """What is wrong with where a tensor is said to lie; nothing where it may lie there."""
+    if file.is_symlink() or not file.is_file():
+        return "which is no file of its own"
+    begin, length = place.offset, place.length
+    if not _are_sizes([begin, length]) or begin + length > file.stat().st_size:
+        return "and a part of it that it does not have"
+    # torch would look the name of a transformation up among what is installed.
+    return "and how to change it" if getattr(place, "transform_descriptors", None) else ""
+
+
+def _is_possible(item: TensorStorageMetadata) -> bool:
+    """Whether a tensor's parts lie within it, and there are enough of them."""
+    if not (
+        isinstance(item.properties, TensorProperties)
+        and isinstance(item.properties.dtype, torch.dtype)
+        and _are_sizes(item.size)
+        and isinstance(item.chunks, list)
+    ):
+        return False
+    for chunk in item.chunks:
+        if not (
+            isinstance(chunk, ChunkStorageMetadata)
+            and _are_sizes(chunk.offsets)
+            and _are_sizes(chunk.sizes)
+            and len(chunk.offsets) == len(chunk.sizes) == len(item.size)
+        ):
+            return False
+        ends = (o + size for o, size in zip(chunk.offsets, chunk.sizes, strict=True))
+        if any(end > whole for end, whole in zip(ends, item.size, strict=True)):
+            return False
+    return sum(_bytes_of(chunk.sizes, item) for chunk in item.chunks) >= _bytes_of(item.size, item)
+
+
+def _bytes_of(sizes: Sequence[int], item: TensorStorageMetadata) -> int:
+    return math.prod(sizes) * item.properties.dtype.itemsize
+
+
+def _are_sizes(numbers: Any) -> bool:
+    return isinstance(numbers, Sequence) and all(
+        type(number) is int and number >= 0 for number in numbers
+    )
 
 
 class TensorReader(FileSystemReader):

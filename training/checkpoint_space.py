@@ -52,24 +52,25 @@ def check_room(folder: Path, needed: int, step: int) -> None:
         )
 
 
-def failed_write(folder: Path, step: int, cause: str) -> ValueError:
+def failed_write(folder: Path, step: int, failure: BaseException) -> ValueError:
     """What to raise where the checkpoint of ``step`` was begun and could not be written."""
+    cause, remedy = f"{type(failure).__name__}: {failure}", "go on with --resume"
+    if isinstance(failure, OSError):
+        cause, remedy = failure.strerror or str(failure), f"make room and {remedy}"
+    elif "inline_container" in str(failure):
+        # All that torch says where an archive's last part did not get onto the disk.
+        cause, remedy = "a file was cut off", f"make room and {remedy}"
     free = shutil.disk_usage(folder).free
     return ValueError(
-        f"the checkpoint of step {step} could not be written to {folder}: {cause}, with {free:,} "
-        "bytes free; the one before it stays: make room and go on with --resume"
+        f"the checkpoint of step {step} could not be written to {folder}: "
+        f"{' '.join(cause.split())}, with {free:,} bytes free; the one before it stays: {remedy}"
     )
 
 
-def cause_of(error: CheckpointException) -> str | None:
-    """Why torch could not write a file; None where it failed in something else."""
-    for failure, _ in error.failures.values():
-        if isinstance(failure, OSError):
-            return failure.strerror or str(failure)
-        # All that torch says where an archive's last part did not get onto the disk.
-        if "inline_container" in str(failure):
-            return "a file was cut off"
-    return None
+def first_failure(error: CheckpointException) -> BaseException:
+    """What went wrong, on the first rank where something did."""
+    failures: list[BaseException] = [failure for failure, _ in error.failures.values()]
+    return failures[0]
 
 
 def _leaves(value: Any) -> Iterator[torch.Tensor]:

@@ -79,6 +79,8 @@ class LoopConfig:
         patience: Validations without improvement before training stops early; 0: never.
         checkpoint_every: Steps between checkpoints besides the ones at validations; 0: none.
         keep_checkpoints: Newest checkpoints kept besides the best one.
+        save_in_background: Go on training while a checkpoint is written. It is copied first: each
+            rank needs its tables, weights and optimizer state once more in the host's memory.
         log_every: Steps between entries of the training log.
         timeout: Seconds after which a collective that does not end is an error.
     """
@@ -93,6 +95,7 @@ class LoopConfig:
     patience: int = 0
     checkpoint_every: int = 0
     keep_checkpoints: int = 1
+    save_in_background: bool = False
     log_every: int = 50
     timeout: float = 300.0
 

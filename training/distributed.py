@@ -188,10 +188,14 @@ def _is_not_about_replicated_tables(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith("Sharding spec not found")
 
 
-def on_first_rank(action: Callable[[], T]) -> T:
+def on_first_rank(action: Callable[[], T], group: dist.ProcessGroup | None = None) -> T:
     """What ``action`` returns on the first rank, on every rank; every rank must call.
 
     What it raises as a user's mistake is raised on every rank, so that none waits for the first.
+
+    Args:
+        action: what the first rank alone does.
+        group: of all ranks, by which it is passed on; the default one without.
 
     Raises:
         ValueError: as ``action``.
@@ -203,7 +207,7 @@ def on_first_rank(action: Callable[[], T]) -> T:
             outcome[0] = action()
         except (ValueError, OSError) as error:
             outcome[1] = error
-    dist.broadcast_object_list(outcome)
+    dist.broadcast_object_list(outcome, src=0, group=group)
     if outcome[1] is not None:
         raise outcome[1]
     result: T = outcome[0]

@@ -13,12 +13,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch.distributed.checkpoint.state_dict_loader import load
 
 from dropdrift.data.json_file import read_json
 from dropdrift.data.schema import Schema, Table
 from dropdrift.training.checkpoint import checkpoint_path, read_state
-from dropdrift.training.checkpoint_reader import WEIGHTS, TensorReader, described_weights
+from dropdrift.training.checkpoint_reader import WEIGHTS, described_weights, load_tensors
 from dropdrift.training.config import ExportConfig, TrainConfig
 from dropdrift.training.provenance import (
     check_writable,
@@ -79,7 +78,7 @@ def read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     with warnings.catch_warnings():
         # One process is what is wanted here.
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        load(nested, storage_reader=TensorReader(checkpoint), no_dist=True)
+        load_tensors(checkpoint, nested, alone=True)
     return weights
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import dropdrift
+from dropdrift.training.durable_files import sync
 
 # fbgemm has one distribution for the CPU and one for CUDA.
 DISTRIBUTIONS = (
@@ -123,13 +124,16 @@ def write_whole(path: Path, text: str) -> None:
 def whole_file(path: Path) -> Iterator[Path]:
     """Yields a path to write to, so that ``path`` holds all of it or what it held before.
 
-    Folders on the way are made. What is written replaces ``path`` if the block ends without error.
+    That holds where the machine loses power, too. Folders on the way are made. What is written
+    replaces ``path`` if the block ends without error.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield partial
+        sync(partial)
         partial.replace(path)
+        sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 

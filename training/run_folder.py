@@ -35,6 +35,7 @@ from dropdrift.training.checkpoint import (
 )
 from dropdrift.training.config import CONFIG_FILE, TrainConfig
 from dropdrift.training.data_record import check_data_record, write_data_record
+from dropdrift.training.durable_files import sync
 from dropdrift.training.provenance import (
     job_id,
     plain,
@@ -54,6 +55,7 @@ FREE_OPTIONS = (
     "data.path",
     "data.prefetch",
     "loop.timeout",
+    "loop.save_in_background",
 )
 
 
@@ -95,6 +97,9 @@ class RunFolder:
             shutil.copytree(vocabularies, self.path / VOCABULARY_FOLDER)
         write_data_record(self.path, config.data.path, Schema.load(self.path).kind)
         write_result(self.provenance_file, provenance(config, config.loop.seed))
+        # A run that has begun has all that it needs, after a power cut too.
+        for path in (self.path.parent, *self.path.rglob("*")):
+            sync(path)
         save_config(config, self.config_file)
 
     def resumable_state(self, config: TrainConfig, schema: Schema) -> TrainingState:

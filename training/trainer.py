@@ -97,11 +97,9 @@ class Trainer:
         self.placement = place_tables(schema, config, ranks, self.task.lookup_rows, config.plan)
         self.model = build_model(schema, config, ranks, self.placement.plan)
         self.optimizers = Optimizers(self.model, config.optimizer, self.total_steps)
-        self.saver = Saver(
-            run.checkpoints, self.model, self.optimizers, ranks, config.loop.keep_checkpoints
-        )
+        self.saver = Saver(run.checkpoints, self.model, self.optimizers, config.loop)
         self._end_request = EndRequest()
-        self._agreement = StepAgreement(self._end_request.is_noted)
+        self._agreement = StepAgreement(self._end_request.is_noted, self.saver.has_failed)
         self.pipeline = GuardedPipeline(
             self.model,
             self.optimizers,
@@ -121,13 +119,18 @@ class Trainer:
             EndedBySignal: a rank was asked to end; a checkpoint is saved.
         """
         first_step, started = self.state.step, time.monotonic()
-        with sigterm_noted(self._end_request), progress_bar(show_progress) as progress:
+        with (
+            sigterm_noted(self._end_request),
+            progress_bar(show_progress) as progress,
+            self.saver,
+        ):
             if self.ranks.is_first:
                 self.run.trim_log(first_step)
                 with RunLog(self.run.log_file, self.run.tensorboard, first_step) as log:
                     self._epochs(progress, log)
             else:
                 self._epochs(progress, None)
+            self.saver.finish(self.state)
         if not self.ranks.is_first:
             return None
         seconds = time.monotonic() - started
@@ -148,16 +151,21 @@ class Trainer:
             total=self.total_steps * self.config.data.batch_size,
             completed=self.state.step * self.config.data.batch_size,
         )
+        if self._is_at_its_end():
+            return  # its last checkpoint was saved with its validation
         while not self._is_at_its_end():
             self.model.train()
             with closing(self._prefetched(self._cursor())) as batches:
                 for parts in self._steps(batches):
+                    if self._agreement.failed_saving:
+                        self.saver.wait()
                     self._after_step(parts, log)
                     progress.update(task, advance=self.config.data.batch_size)
                     if self._is_at_its_end():
                         break
                     if self._agreement.end:
                         self._save()
+                        self.saver.wait()
                         raise EndedBySignal(self.state.step, self.run.path)
         if self.state.best_step < 0 or self.state.step % self._validation_interval():
             self._validate(log)

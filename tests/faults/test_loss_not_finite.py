@@ -20,7 +20,7 @@ from tests.faults.jobs import (
 from dropdrift.data.loading.loader import Cursor, Loader
 from dropdrift.data.schema import Schema
 from dropdrift.launchers.options import load_config
-from dropdrift.training.checkpoint import committed_steps, read_state, save_checkpoint
+from dropdrift.training.checkpoint import committed_steps, read_state
 from dropdrift.training.config import TrainConfig
 from dropdrift.training.distributed import process_group
 from dropdrift.training.failed_batch import read_failed_batch
@@ -69,7 +69,7 @@ def spoil(run: Path) -> tuple[int, int]:
         for step in committed_steps(folder.checkpoints):
             if step >= FROM:
                 shutil.rmtree(folder.checkpoints / f"step-{step:09d}")
-        save_checkpoint(folder.checkpoints, trainer.model, trainer.optimizers, state)
+        trainer.saver.save(state)
     return user, FROM + place + 1
 
 

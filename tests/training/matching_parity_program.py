@@ -30,11 +30,12 @@ from dropdrift.models.matching.model import MatchingModel
 from dropdrift.models.t2diff.config import DiffusionConfig, SessionConfig, T2DiffConfig
 from dropdrift.sharding.constraints import sharders
 from dropdrift.training.build import build_model
-from dropdrift.training.checkpoint import TrainingState, save_checkpoint
+from dropdrift.training.checkpoint import TrainingState
 from dropdrift.training.config import LoopConfig, OptimizerConfig, TrainConfig
 from dropdrift.training.distributed import Ranks, process_group
 from dropdrift.training.optimizers import Optimizers
 from dropdrift.training.pipeline import GuardedPipeline
+from dropdrift.training.saver import Saver
 
 STEPS = 4
 # Models, as the first part of a case's name says. All have dropout, all fields and both towers.
@@ -127,7 +128,7 @@ def run(data: Path, out: Path, case: str, ranks: Ranks) -> None:
         dist.all_reduce(values)
         losses.append(dict(zip(parts, (values / ranks.world_size).tolist(), strict=True)))
     batches.close()
-    save_checkpoint(out / case, model, optimizers, TrainingState(step=STEPS))
+    Saver(out / case, model, optimizers, config.loop).save(TrainingState(step=STEPS))
     if ranks.is_first:
         (out / case / "losses.json").write_text(json.dumps(losses))
 

@@ -20,11 +20,12 @@ from dropdrift.data.schema import Schema
 from dropdrift.models.config import AsymDiffRecConfig, DCNv2Config, ModelConfig
 from dropdrift.sharding.saved.placement import to_sharding_plan
 from dropdrift.training.build import build_model
-from dropdrift.training.checkpoint import TrainingState, save_checkpoint
+from dropdrift.training.checkpoint import TrainingState
 from dropdrift.training.config import OptimizerConfig, TrainConfig
 from dropdrift.training.distributed import Ranks, process_group
 from dropdrift.training.optimizers import Optimizers
 from dropdrift.training.pipeline import GuardedPipeline
+from dropdrift.training.saver import Saver
 
 STEPS = 4
 # Sharding types that are dealt to the tables, by the plan's name.
@@ -86,7 +87,7 @@ def run(data: Path, out: Path, name: str, ranks: Ranks) -> None:
         dist.all_reduce(loss)
         losses.append(loss.item() / ranks.world_size)
     batches.close()
-    save_checkpoint(out / name, model, optimizers, TrainingState(step=STEPS))
+    Saver(out / name, model, optimizers, config.loop).save(TrainingState(step=STEPS))
     if ranks.is_first:
         (out / name / "losses.json").write_text(json.dumps(losses))
 

@@ -11,7 +11,7 @@ import pytest
 
 from dropdrift.data.config import DataConfig
 from dropdrift.models.config import DCNv2Config, ModelConfig
-from dropdrift.training import checkpoint as checkpoints_module
+from dropdrift.training import checkpoint_writer
 from dropdrift.training.checkpoint import checkpoint_path, committed_steps, verify_checkpoint
 from dropdrift.training.config import LoopConfig, OptimizerConfig, TrainConfig
 from dropdrift.training.trainer import train
@@ -73,21 +73,23 @@ def test_a_checkpoint_without_room_is_not_begun(config):
 @pytest.mark.parametrize(("after", "left"), [(False, 0), (False, 200_000), (True, 0)])
 def test_room_that_is_taken_while_it_is_written(config, small_disk, monkeypatch, after, left):
     """When torch begins to write, a little later, or when the marker is to be written."""
-    save, filler = checkpoints_module.save, small_disk / "filler"
+    save, filler = checkpoint_writer.save, small_disk / "filler"
 
     def fill() -> None:
         with filler.open("wb") as stream:
             stream.write(bytes(shutil.disk_usage(small_disk).free - left))
 
-    def save_on_a_disk_that_fills(tensors: object, checkpoint_id: Path) -> None:
+    def save_on_a_disk_that_fills(
+        tensors: object, checkpoint_id: Path, process_group: object
+    ) -> None:
         third = checkpoint_id.name.startswith(checkpoint_path(Path(), 3 * EVERY).name)
         if third and not after:
             fill()
-        save(tensors, checkpoint_id=checkpoint_id)
+        save(tensors, checkpoint_id=checkpoint_id, process_group=process_group)
         if third and after:
             fill()
 
-    monkeypatch.setattr(checkpoints_module, "save", save_on_a_disk_that_fills)
+    monkeypatch.setattr(checkpoint_writer, "save", save_on_a_disk_that_fills)
     pattern = (
         rf"the checkpoint of step {3 * EVERY} could not be written to {config.out}/checkpoints: "
         r"(No space left on device|a file was cut off), with [\d,]+ bytes free; the one before .*"
