@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import torch.distributed as dist
@@ -27,8 +26,8 @@ def check_ranks(ranks: Ranks, config: PreflightConfig) -> Preflight:
     """Check and measure all ranks, and print the result on the first; every rank must call.
 
     Args:
-        ranks: this process among all, in its process group.
-        config: sizes, repetitions, and how long an exchange may take.
+        ranks: this process among all, in its process group, whose timeout is that of every wait.
+        config: sizes and repetitions.
 
     Returns:
         The same on every rank.
@@ -42,13 +41,8 @@ def check_ranks(ranks: Ranks, config: PreflightConfig) -> Preflight:
             f"least_bandwidth is {config.least_bandwidth}, and one rank exchanges nothing: start "
             "several, or leave it out"
         )
-    # All ranks once more, with a time limit of their own.
-    group = dist.new_group(
-        timeout=timedelta(seconds=config.timeout), backend=dist.get_backend_config()
-    )
-    assert isinstance(group, dist.ProcessGroup), "every rank is in it"
-    report = _measured(ranks, config, group)
-    dist.destroy_process_group(group)
+    report = _measured(ranks, config)
+    ranks.activity.at(doing="")
     if ranks.is_first:
         print_preflight(report)
     return report
@@ -67,17 +61,23 @@ def check_bandwidth(report: Preflight, least: float) -> None:
             )
 
 
-def _measured(ranks: Ranks, config: PreflightConfig, group: dist.ProcessGroup) -> Preflight:
+def _measured(ranks: Ranks, config: PreflightConfig) -> Preflight:
+    group = dist.GroupMember.WORLD
+    assert group is not None, "the process group is there"
+    ranks.activity.at(doing="preflight")
     origin = provenance(config)
     machines: list[Machine] = _gathered(this_machine(ranks, origin), group)
     check_versions(machines)
     exchanges: list[Exchange] = []
     links: list[Link] = []
     if ranks.world_size > 1:
+        ranks.activity.at(doing="preflight: exchanges of all ranks")
         exchanges = measure_exchanges(group, ranks.device, config.sizes, config.repeats)
         size = max(*config.sizes, NUMBER_BYTES)
+        ranks.activity.at(doing="preflight: links between ranks")
         own = measure_links(group, ranks.device, size, config.repeats)
         links = [link for of_rank in _gathered(own, group) for link in of_rank]
+    ranks.activity.at(doing="preflight: work of each rank")
     # All at once, as ranks of one host share its memory in training too.
     works = _gathered(measure_work(ranks.rank, ranks.device, config.repeats), group)
     return Preflight(machines, works, exchanges, links, findings(machines, works, links), origin)

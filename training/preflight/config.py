@@ -16,7 +16,8 @@ class PreflightConfig:
         sizes: Bytes that each rank puts into an exchange. The largest is sent over single links
             too.
         repeats: Timed repetitions of everything, of which the median counts.
-        timeout: Seconds after which an exchange that does not end is an error.
+        timeout: Seconds that a rank waits for another: to come, and in each exchange. Within train
+            and evaluate, loop.timeout counts.
         least_bandwidth: GB/s of bus bandwidth that all-reduce and all-to-all of the largest size
             must reach; less is an error. 0: none.
         out: JSON file to write; none: only the table is printed.

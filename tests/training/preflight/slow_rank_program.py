@@ -1,11 +1,12 @@
-"""Checks the ranks of a group, one of which is stopped nine tenths of the time.
+"""Checks the ranks of a group, one of which is stopped most of the time, or for good.
 
-``python slow_rank_program.py RANK OUT``, under torchrun.
+``python slow_rank_program.py RANK OUT`` or ``python slow_rank_program.py RANK``.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,20 +21,22 @@ import os, signal, sys, time
 rank = int(sys.argv[1])
 while os.getppid() == rank:
     os.kill(rank, signal.SIGSTOP)
-    time.sleep(0.045)
+    time.sleep(0.057)
     os.kill(rank, signal.SIGCONT)
-    time.sleep(0.005)
+    time.sleep(0.003)
 """
 
 
-def main(slow: int, out: Path) -> None:
-    with process_group(200) as ranks:
+def main(slow: int, out: Path | None) -> None:
+    with process_group(200 if out else 10) as ranks:
+        if ranks.rank == slow and out is None:
+            os.kill(os.getpid(), signal.SIGSTOP)
         if ranks.rank == slow:
             subprocess.Popen([sys.executable, "-c", STOP_AND_GO, str(os.getpid())])
-        report = check_ranks(ranks, PreflightConfig(sizes=(1 << 20, 1 << 24), timeout=200))
-        if ranks.is_first:
+        report = check_ranks(ranks, PreflightConfig(sizes=(1 << 20, 1 << 24), repeats=3))
+        if ranks.is_first and out is not None:
             report.save(out)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main(int(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)
