@@ -9,18 +9,23 @@ import errno
 import importlib
 import os
 import sys
+import time
+import traceback
 from dataclasses import dataclass
 from typing import NoReturn
 
 import dropdrift
+from dropdrift.launchers.failure import Failure, Kind, leave, parent_tells
 from dropdrift.launchers.one_line import one_line
 from dropdrift.launchers.processes import number_of_processes
 from dropdrift.launchers.stack import require_matched_stack
 from dropdrift.training.signals import EndedBySignal
 
+FAILED = 1
 USER_ERROR = 2
 INTERRUPTED = 130  # what a shell reports for Ctrl-C: 128 + SIGINT
 BROKEN_PIPE = 141  # 128 + SIGPIPE
+PATIENCE = 2.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,10 @@ COMMANDS = {
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code.
 
-    0: done. 2: the user's mistake or too little memory, told in one line. 130: interrupted. 143: a
-    run that SIGTERM has ended, its checkpoint saved. Any other exception is a bug and leaves with
-    its traceback; ``DROPDRIFT_TRACEBACK=1`` shows it for mistakes as well.
+    0: done. 2: the user's mistake or too little memory, told in one line. 1: another rank has ended
+    or hangs, in one line. 130: interrupted. 143: a run that SIGTERM has ended, its checkpoint
+    saved. Any other exception is a bug and leaves with its traceback and 1;
+    ``DROPDRIFT_TRACEBACK=1`` shows it for mistakes as well.
     """
     sys.exit(_guarded(sys.argv[1:] if argv is None else argv))
 
@@ -88,23 +94,32 @@ def _guarded(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except KeyboardInterrupt:
-        _say("interrupted")
-        return INTERRUPTED
+        return _ended(Failure.of_this_process(Kind.ENDED, "interrupted", INTERRUPTED))
     except EndedBySignal as end:
-        if os.environ.get("RANK", "0") == "0":  # all ranks end so
-            _say(end.message)
-        return end.exit_code
-    except (MemoryError, RuntimeError) as error:
-        if not _is_of_memory(error) or os.environ.get("DROPDRIFT_TRACEBACK"):
-            raise
-        _say(f"not enough memory: {str(error) or 'it is used up'}")
-        return USER_ERROR
-    except (ValueError, OSError) as error:
+        return _ended(Failure.of_this_process(Kind.ENDED, end.message, end.exit_code))
+    except Exception as error:
         message = _users_mistake(error)
+        if (kind := _of_another_rank(error)) is not None:
+            return _ended(Failure.of_this_process(kind, str(error), FAILED))
         if message is None or os.environ.get("DROPDRIFT_TRACEBACK"):
+            said, shown = "".join(traceback.format_exception_only(error)), traceback.format_exc()
+            bug = Failure.of_this_process(Kind.BUG, said, FAILED, traceback=shown)
+            if leave(bug) and parent_tells():
+                return FAILED
             raise
-        _say(message)
-        return USER_ERROR
+        return _ended(Failure.of_this_process(Kind.MISTAKE, message, USER_ERROR))
+
+
+def _ended(failure: Failure) -> int:
+    """Leave the failure for who started this process, or say it in one line; its exit code."""
+    left = leave(failure)
+    if failure.kind is Kind.LOST:
+        # The rank that failed first may not have said why: torchrun ends all once one has ended.
+        time.sleep(PATIENCE)
+    # Of a signal all ranks say the same.
+    if not (left and parent_tells()) and (failure.kind is not Kind.ENDED or failure.rank == 0):
+        _say(failure.message)
+    return failure.exit_code
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -142,16 +157,28 @@ def _help() -> str:
     )
 
 
-def _is_of_memory(error: MemoryError | RuntimeError) -> bool:
+def _is_of_memory(error: Exception) -> bool:
     """Whether memory has run out: torch says so by a RuntimeError, on a CPU by its text alone."""
     by_name = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return by_name or "DefaultCPUAllocator" in str(error)
+    return by_name or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
 
 
-def _users_mistake(error: ValueError | OSError) -> str | None:
+def _of_another_rank(error: Exception) -> Kind | None:
+    """What it is if another rank is to blame for it. By name: the classes need torch."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if "LostRankError" in names:
+        return Kind.LOST
+    return Kind.HUNG if "HungRankError" in names else None
+
+
+def _users_mistake(error: Exception) -> str | None:
     """The line for an error that the user can mend; None for a bug."""
+    if _is_of_memory(error):
+        return f"not enough memory: {str(error) or 'it is used up'}"
     if isinstance(error, ValueError):
         return str(error)
+    if not isinstance(error, OSError):
+        return None
     if error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     about_files = isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError))

@@ -17,6 +17,10 @@ DEFAULT_PORT = 29500  # torchrun's
 # By this the script of a Slurm job tells its own port, so that two jobs may share a node.
 PORT_VARIABLE = "DROPDRIFT_RENDEZVOUS_PORT"
 NO_IMAGE = "none"
+# By this torchrun knows how long its processes may save after SIGTERM; torch 2.11's is always 30 s.
+# Less than the 120 s that Slurm's warning comes before the time limit; --env says otherwise.
+SAVING_TIME = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
+SECONDS_TO_SAVE = 90
 
 # Nothing of these is distributed, so that on one process torchrun would only hide how they end.
 _ALONE = ("bench", "plan")
@@ -45,11 +49,16 @@ def application(command: str, arguments: Sequence[str], options: JobOptions) -> 
         # The folder that a job starts in may hold modules of any name.
         "PYTHONSAFEPATH": "1",
         "PYTHONUNBUFFERED": "1",
+        # Warnings are of the store, which goes with the first process that ends.
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
+        SAVING_TIME: str(SECONDS_TO_SAVE),
         # Workers that share the store of the rendezvous fail to meet again after a restart.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         **options.environment,
     }
     check_environment(environment)
+    if not environment[SAVING_TIME].isdecimal():
+        raise ValueError(f"env has {SAVING_TIME}={environment[SAVING_TIME]}, must be whole seconds")
     role = Role(
         name=command,
         image=options.image or NO_IMAGE,
@@ -81,7 +90,7 @@ def shell_command(command: str, arguments: Sequence[str], options: JobOptions) -
         # On Slurm the first task is on the first node, by whatever name that goes.
         wait = f'"{wait}$${{SLURM_PROCID:+,is_host=$$((SLURM_PROCID == 0))}}"'
     torchrun = [
-        f"exec {_quoted(python)} -m torch.distributed.run",
+        f"exec {_quoted(python)} -m dropdrift.launchers.torchrun",
         f"--nnodes={shape.nodes}",
         f"--nproc-per-node={shape.processes}",
         "--rdzv-backend=c10d",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dropdrift.launchers.launch.lines import print_lines
+from dropdrift.launchers.launch.lines import LinePrinter
 from dropdrift.launchers.launch.torchx_installed import require_torchx
 from dropdrift.launchers.options import parse_config
 
@@ -103,7 +103,7 @@ def _log(runner: Runner, handle: str, config: LogConfig) -> int:
             raise ValueError(f"nodes has {node}, and {handle} has 0 to {role.num_replicas - 1}")
     follow = config.follow
     logs = [runner.log_lines(handle, role.name, node, should_tail=follow) for node in nodes]
-    print_lines(logs, nodes)
+    LinePrinter(logs, nodes).wait()
     return SUCCEEDED
 
 

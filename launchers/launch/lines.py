@@ -4,45 +4,52 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterable, Sequence
 
 
-def print_lines(
-    logs: Sequence[Iterable[str]], numbers: Sequence[int], silent: threading.Event | None = None
-) -> None:
-    """Print all logs to their ends, the lines of several with the number of their node.
+class LinePrinter:
+    """Prints logs to their ends, each in a thread of its own.
 
-    Nothing more is printed once ``silent`` is set.
-
-    Raises:
-        ValueError: one of them could not be read to its end; the others were.
+    Args:
+        logs: their lines, which may come at any time.
+        numbers: of their nodes; where there are several, each line begins with it.
     """
-    problems: list[str] = []
-    silent = silent or threading.Event()
-    several = len(logs) > 1
-    threads = [
-        threading.Thread(
-            target=_print,
-            args=(log, f"[{number}] " if several else "", silent, problems),
-            daemon=True,
-        )
-        for log, number in zip(logs, numbers, strict=True)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if problems:
-        raise ValueError(problems[0])
 
+    def __init__(self, logs: Sequence[Iterable[str]], numbers: Sequence[int]) -> None:
+        self._silent = threading.Event()
+        self._problems: list[str] = []
+        prefixes = [f"[{number}] " if len(logs) > 1 else "" for number in numbers]
+        self._threads = [
+            threading.Thread(target=self._print, args=pair, daemon=True)
+            for pair in zip(logs, prefixes, strict=True)
+        ]
+        for thread in self._threads:
+            thread.start()
 
-def _print(log: Iterable[str], prefix: str, silent: threading.Event, problems: list[str]) -> None:
-    try:
-        for line in log:
-            if silent.is_set():
-                return
-            # One write, so that the lines of several nodes do not run into each other.
-            sys.stdout.write(f"{prefix}{line.rstrip()}\n")
-            sys.stdout.flush()
-    except (RuntimeError, OSError, ValueError) as error:
-        problems.append(str(error))
+    def wait(self, seconds: float = threading.TIMEOUT_MAX) -> None:
+        """Wait for the ends of all logs, or for so long.
+
+        Raises:
+            ValueError: one of them could not be read to its end; the others were.
+        """
+        end = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, min(end - time.monotonic(), threading.TIMEOUT_MAX)))
+        if self._problems:
+            raise ValueError(self._problems[0])
+
+    def silence(self) -> None:
+        """Print nothing more."""
+        self._silent.set()
+
+    def _print(self, log: Iterable[str], prefix: str) -> None:
+        try:
+            for line in log:
+                if self._silent.is_set():
+                    return
+                # One write, so that the lines of several nodes do not run into each other.
+                sys.stdout.write(f"{prefix}{line.rstrip()}\n")
+                sys.stdout.flush()
+        except (RuntimeError, OSError, ValueError) as error:
+            self._problems.append(str(error))

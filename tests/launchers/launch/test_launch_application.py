@@ -79,7 +79,7 @@ def test_environment_arrives_as_it_is():
 def test_nodes_meet_on_the_first(tmp_path):
     app = application("train", [], JobOptions(recipe="dcnv2", j="3x4", image="x", join_timeout=50))
     words = words_that_bash_runs(app, tmp_path, FIRST="node-a")
-    assert words[:2] == ["-m", "torch.distributed.run"]
+    assert words[:2] == ["-m", "dropdrift.launchers.torchrun"]
     expected = [
         "--nnodes=3", "--nproc-per-node=4", "--rdzv-backend=c10d", "--rdzv-id=job-7",
         "--rdzv-endpoint=node-a:29500", "--rdzv-conf=join_timeout=50,read_timeout=50",
@@ -107,6 +107,8 @@ def test_one_node_meets_itself_on_a_free_port(tmp_path):
 def test_what_torchrun_needs_is_set():
     app = application("train", [], JobOptions(recipe="dcnv2", j="1x4", cpus=18, env=("A=b",)))
     assert app.roles[0].env == {
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "90",
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "PYTHONSAFEPATH": "1",
         "PYTHONUNBUFFERED": "1",

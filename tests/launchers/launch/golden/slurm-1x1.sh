@@ -15,6 +15,8 @@ set -uo pipefail
 export PYTHONUNBUFFERED=1
 export OMP_NUM_THREADS=1
 export PYTHONSAFEPATH=1
+export TORCH_CPP_LOG_LEVEL=ERROR
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=90
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 export TORCHX_JOB_ID=slurm://dropdrift/"$SLURM_JOB_ID"
 # The nodes meet on the first of them: by its name, or the address that Slurm finds it by.
@@ -30,7 +32,7 @@ warned=0
 trap 'warned=$((warned + 1)); scancel --signal=TERM "$SLURM_JOB_ID"' USR1
 
 srun --cpus-per-task=1 --output=/here/runs/slurm/train-%j-%t.log --open-mode=append --kill-on-bad-exit=0 --wait=30 \
-  bash -c 'exec /venv/bin/python -m torch.distributed.run --nnodes=1 --nproc-per-node=1 --rdzv-backend=c10d --rdzv-endpoint=localhost:0 --rdzv-id='"$SLURM_JOB_ID"' --rdzv-conf=join_timeout=600,read_timeout=600 --max-restarts=0 -m -- dropdrift train --recipe dcnv2-demo --data.path '"'"'a b'"'"' --out runs/x' &
+  bash -c 'exec /venv/bin/python -m dropdrift.launchers.torchrun --nnodes=1 --nproc-per-node=1 --rdzv-backend=c10d --rdzv-endpoint=localhost:0 --rdzv-id='"$SLURM_JOB_ID"' --rdzv-conf=join_timeout=600,read_timeout=600 --max-restarts=0 -m -- dropdrift train --recipe dcnv2-demo --data.path '"'"'a b'"'"' --out runs/x' &
 step=$!
 # The trap ends a wait, and not the step.
 heeded=-1

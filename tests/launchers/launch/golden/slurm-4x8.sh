@@ -23,6 +23,8 @@ set -uo pipefail
 export PYTHONUNBUFFERED=1
 export OMP_NUM_THREADS=12
 export PYTHONSAFEPATH=1
+export TORCH_CPP_LOG_LEVEL=ERROR
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=90
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 export A='b c'
 export NCCL_DEBUG=INFO
@@ -40,7 +42,7 @@ warned=0
 trap 'warned=$((warned + 1)); scancel --signal=TERM "$SLURM_JOB_ID"' USR1
 
 srun --cpus-per-task=96 --output=/here/runs/slurm/night-%j-%t.log --open-mode=append --kill-on-bad-exit=0 --wait=30 \
-  bash -c 'exec /venv/bin/python -m torch.distributed.run --nnodes=4 --nproc-per-node=8 --rdzv-backend=c10d --rdzv-endpoint="${TORCHX_RANK0_HOST:-localhost}:${DROPDRIFT_RENDEZVOUS_PORT:-29500}" --rdzv-id='"$SLURM_JOB_ID"' --rdzv-conf="join_timeout=600,read_timeout=600${SLURM_PROCID:+,is_host=$((SLURM_PROCID == 0))}" --max-restarts=0 -m -- dropdrift train --recipe dcnv2-demo --data.path '"'"'a b'"'"' --out runs/x' &
+  bash -c 'exec /venv/bin/python -m dropdrift.launchers.torchrun --nnodes=4 --nproc-per-node=8 --rdzv-backend=c10d --rdzv-endpoint="${TORCHX_RANK0_HOST:-localhost}:${DROPDRIFT_RENDEZVOUS_PORT:-29500}" --rdzv-id='"$SLURM_JOB_ID"' --rdzv-conf="join_timeout=600,read_timeout=600${SLURM_PROCID:+,is_host=$((SLURM_PROCID == 0))}" --max-restarts=0 -m -- dropdrift train --recipe dcnv2-demo --data.path '"'"'a b'"'"' --out runs/x' &
 step=$!
 # The trap ends a wait, and not the step.
 heeded=-1
