@@ -85,9 +85,9 @@ def print_preflight(report: Preflight, console: Console | None = None) -> None:
 
 
 def size_text(size: int) -> str:
-    """``16 MiB``, to three digits."""
+    """``16 MiB``, to a tenth."""
     unit = next((unit for unit in _UNITS if size >= 0.95 * unit), 1)
-    return f"{size / unit:.3g} {_UNITS[unit]}"
+    return f"{round(size / unit, 1):g} {_UNITS[unit]}"
 
 
 def _console() -> Console:
