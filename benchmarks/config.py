@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dropdrift.models.methods.config import MethodKind
 from dropdrift.models.t2diff.config import EstimatorKind
 
 # A window must hold a session, and be halved by the U-Net's levels.
@@ -14,11 +15,12 @@ LEAST_WINDOW = 10
 
 @dataclass(frozen=True)
 class TrainingStepOptions:
-    """What a training step costs with and without AsymDiffRec, and the speed of the loader.
+    """What a training step costs with and without a method, and the speed of the loader.
 
     Attributes:
         data: Prepared data; none: a synthetic set, made next to the result if it is not there.
         recipe: Recipe of the model.
+        method: What is compared with the recipe's base model.
         steps: Steps timed together.
         repetitions: How often each measurement is repeated.
         out: JSON file to write.
@@ -26,6 +28,7 @@ class TrainingStepOptions:
 
     data: Path | None = None
     recipe: str = "asymdiffrec-demo"
+    method: MethodKind = "asymdiffrec"
     steps: int = 40
     repetitions: int = 5
     out: Path = Path("runs/bench/training-step.json")

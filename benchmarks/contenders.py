@@ -15,8 +15,8 @@ from dropdrift.benchmarks.config import T2DiffOptions
 from dropdrift.data.batch import SequenceBatch
 from dropdrift.models.matching.config import SASRecConfig
 from dropdrift.models.matching.gather import gather_items
-from dropdrift.models.matching.noise import RowNoise
 from dropdrift.models.matching.sasrec import SASRec
+from dropdrift.models.noise import RowNoise
 from dropdrift.models.t2diff.config import (
     DiffusionConfig,
     EstimatorKind,

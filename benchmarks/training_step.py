@@ -1,4 +1,4 @@
-"""What a training step costs, with and without the diffusion, and whether the loader keeps up."""
+"""What a training step costs, with and without a method, and whether the loader keeps up."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dropdrift.benchmarks.spread import Spread
 from dropdrift.data.loading.loader import Cursor, Loader
 from dropdrift.data.loading.prefetch import prefetch
 from dropdrift.data.schema import Schema
+from dropdrift.models.methods.config import MethodKind
 from dropdrift.training.build import build_model
 from dropdrift.training.config import TrainConfig
 from dropdrift.training.distributed import Ranks, process_group
@@ -29,24 +30,29 @@ class StepCosts:
 
     Attributes:
         base_ms: milliseconds a step of the base model, loading included.
-        asymdiffrec_ms: the same with the diffusion.
+        method: what is trained around it.
+        method_ms: the same with that method.
         ratio: the second over the first, repetition by repetition.
         loader_rows_per_second: rows a second of the loader by itself.
         loader_ratio: how many times as many rows as the faster model's training takes.
     """
 
     base_ms: Spread
-    asymdiffrec_ms: Spread
+    method: MethodKind
+    method_ms: Spread
     ratio: Spread
     loader_rows_per_second: Spread
     loader_ratio: float
 
 
-def measure_step_costs(config: TrainConfig, steps: int, repetitions: int) -> StepCosts:
+def measure_step_costs(
+    config: TrainConfig, method: MethodKind, steps: int, repetitions: int
+) -> StepCosts:
     """Time both models in turn, so that a machine whose speed drifts slows both.
 
     Args:
-        config: data and model; whether the diffusion is enabled in it does not matter.
+        config: data and model; its method does not matter.
+        method: what is compared with the base.
         steps: steps timed together.
         repetitions: how often each is timed.
 
@@ -55,14 +61,15 @@ def measure_step_costs(config: TrainConfig, steps: int, repetitions: int) -> Ste
     """
     schema = Schema.load(config.data.path)
     with process_group(config.loop.timeout) as ranks:
-        runners = [_StepRunner(schema, config, ranks, enabled) for enabled in (False, True)]
+        runners = [_StepRunner(schema, config, ranks, kind) for kind in ("base", method)]
         timings = [[runner.milliseconds(steps) for runner in runners] for _ in range(repetitions)]
         loading = [_loader_rate(schema, config) for _ in range(repetitions)]
-    base, asymdiffrec = (list(column) for column in zip(*timings, strict=True))
+    base, other = (list(column) for column in zip(*timings, strict=True))
     consumed = 1e3 * config.data.batch_size / statistics.median(base)
     return StepCosts(
         base_ms=Spread.of(base),
-        asymdiffrec_ms=Spread.of(asymdiffrec),
+        method=method,
+        method_ms=Spread.of(other),
         ratio=Spread.of([a / b for b, a in timings]),
         loader_rows_per_second=Spread.of(loading),
         loader_ratio=statistics.median(loading) / consumed,
@@ -72,9 +79,10 @@ def measure_step_costs(config: TrainConfig, steps: int, repetitions: int) -> Ste
 class _StepRunner:
     """A model that is trained on and on."""
 
-    def __init__(self, schema: Schema, config: TrainConfig, ranks: Ranks, enabled: bool) -> None:
-        diffusion = dataclasses.replace(config.model.asymdiffrec, enabled=enabled)
-        model = dataclasses.replace(config.model, asymdiffrec=diffusion)
+    def __init__(
+        self, schema: Schema, config: TrainConfig, ranks: Ranks, method: MethodKind
+    ) -> None:
+        model = dataclasses.replace(config.model, method=method)
         config = dataclasses.replace(config, model=model)
         sharded = build_model(schema, config, ranks)
         optimizers = Optimizers(sharded, config.optimizer, total_steps=1)

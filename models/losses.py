@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dropdrift.models.config import ReconstructionNorm
+from dropdrift.models.methods.config import ReconstructionNorm
 
 
 def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -33,3 +33,19 @@ def reconstruction_loss(reconstructed: Tensor, target: Tensor, norm: Reconstruct
     """
     squared = F.mse_loss(reconstructed.float(), target.float())
     return squared * target.shape[1] if norm == "sum" else squared
+
+
+def relative_error(decoded: Tensor, clean: Tensor) -> Tensor:
+    """||x' - x||^2 / ||x||^2, averaged over rows: 1 for a decoder that says 0, at any scale of x.
+
+    Numbers of x below 1e-3 in their root mean square count as that: a row without features, or
+    tables that begin at zero, divide by nothing small.
+
+    Args:
+        decoded: x', [B, D], 0 where nothing is to be decoded.
+        clean: x, [B, D], 0 likewise.
+    """
+    clean = clean.float()
+    error = (decoded.float() - clean).square().sum(dim=1)
+    size = clean.square().sum(dim=1).clamp(min=1e-6 * clean.shape[1])
+    return (error / size).mean()

@@ -1,4 +1,4 @@
-"""A ranking model: one lookup of all fields, an extractor, a head; with or without diffusion.
+"""A ranking model: one lookup of all fields, an extractor, a head, and a method around them.
 
 Legend: B rows, D width of the embeddings, Z width of the latent representation, L tasks.
 """
@@ -12,15 +12,14 @@ from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 from dropdrift.data.batch import Batch
 from dropdrift.data.schema import Schema
 from dropdrift.kernels.feature_dropout import mask_features
-from dropdrift.models.asymdiffrec import Diffusion
 from dropdrift.models.config import ModelConfig
 from dropdrift.models.dcnv2 import DCNv2
 from dropdrift.models.embedding import FieldEmbedding, MissingWords
-from dropdrift.models.losses import task_loss
+from dropdrift.models.methods.make import make_method
 
 
 class RankingHead(nn.Module):
-    """The dense part: base model and, if enabled, the diffusion around it."""
+    """The dense part: the base model, and how it is trained and served."""
 
     def __init__(self, schema: Schema, config: ModelConfig, tasks: int, seed: int) -> None:
         super().__init__()
@@ -28,12 +27,8 @@ class RankingHead(nn.Module):
         self.z_width = config.dcnv2.z_width
         self.extractor = DCNv2(sum(schema.widths), config.dcnv2)
         self.tower = nn.Linear(self.z_width, tasks)
-        self.diffusion: Diffusion | None = None
-        if config.asymdiffrec.enabled:
-            missing_rates = tuple(f.missing_rate for f in schema.fields)
-            self.diffusion = Diffusion(
-                self.widths, self.z_width, missing_rates, config.asymdiffrec, seed
-            )
+        # Last, so that runs of one seed begin with the same base whatever the method.
+        self.method = make_method(schema, config, seed)
 
     def extract(self, embedded: Tensor) -> Tensor:
         """h: x [B, D] to z [B, Z]."""
@@ -47,17 +42,11 @@ class RankingHead(nn.Module):
         self, embedded: Tensor, missing: Tensor, labels: Tensor, step: int, first_row: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to minimise, and its parts, detached."""
-        if self.diffusion is not None:
-            return self.diffusion.losses(self, embedded, missing, labels, step, first_row)
-        main = task_loss(self.head(self.extract(embedded)), labels)
-        return main, {"main": main.detach()}
+        return self.method.losses(self, embedded, missing, labels, step, first_row)
 
     def logits(self, embedded: Tensor, missing: Tensor) -> Tensor:
         """Serving: logits [B, L]."""
-        z = self.extract(embedded)
-        if self.diffusion is not None:
-            z = self.diffusion.serve(z, missing)
-        return self.head(z)
+        return self.head(self.method.serve(self.extract(embedded), missing))
 
 
 class RankingModel(nn.Module):
@@ -66,7 +55,7 @@ class RankingModel(nn.Module):
     Args:
         schema: fields and tables.
         config: the model's options.
-        seed: seed of the drop masks; initial weights come from ``sharding.initialise``.
+        seed: seed of what the method draws; initial weights come from ``sharding.initialise``.
         device: where the tables are made; ``meta`` where they are sharded later.
 
     Raises:
@@ -80,7 +69,6 @@ class RankingModel(nn.Module):
         self.schema = schema
         self.tasks = task_names(schema, config)
         self.label_columns = [schema.label_index(task) for task in self.tasks]
-        self.backend = config.asymdiffrec.backend
         self.embedding = FieldEmbedding(schema, device, config.table_precision)
         self.missing_words = MissingWords(schema.field_names)
         self.dense = RankingHead(schema, config, len(self.tasks), seed)
@@ -104,7 +92,8 @@ class RankingModel(nn.Module):
         """Logits [B, L], with the fields of ``dropped`` (words, natural ones included) dropped."""
         if dropped is None:
             return self.dense.logits(embedded, missing)
-        masked = mask_features(embedded, dropped, self.schema.widths, backend=self.backend)
+        backend = self.dense.method.backend
+        masked = mask_features(embedded, dropped, self.schema.widths, backend=backend)
         return self.dense.logits(masked, dropped)
 
 

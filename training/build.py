@@ -7,8 +7,8 @@ from torchrec.distributed import DistributedModelParallel
 from torchrec.distributed.types import ShardingPlan
 
 from dropdrift.data.schema import Schema
-from dropdrift.models.asymdiffrec import check_kernels
 from dropdrift.models.matching.model import MatchingModel
+from dropdrift.models.methods.asymdiffrec import check_kernels
 from dropdrift.models.ranking import RankingModel
 from dropdrift.sharding.initialise import initialise_tables
 from dropdrift.sharding.shard import shard_model

@@ -11,7 +11,7 @@ DEFAULT = "training-step"
 
 # Benchmark: what it does. The module of its name has ``run(arguments) -> exit code``.
 BENCHMARKS = {
-    DEFAULT: "Time training steps of DCN-V2 and AsymDiffRec, and the loader by itself.",
+    DEFAULT: "Time training steps of DCN-V2 and a method around it, and the loader by itself.",
     "t2diff": "Time users' vectors by T2Diff, with and without its reverse process, and by SASRec.",
     "kernels": "Check and time the kernels, next to plain torch and torch.compile.",
     "plot": "Draw measurements of 'kernels' on a page that needs no network.",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
-from dropdrift.models.option_checks import at_least, share
+from dropdrift.models.option_checks import at_least, positive, share
 
 Combine = Literal["sum", "concat"]
 ItemTowerKind = Literal["tied", "dense"]
@@ -63,10 +62,7 @@ class SoftmaxConfig:
 
     def __post_init__(self) -> None:
         at_least("softmax.memory_mb", self.memory_mb, 1)
-        if not 0 < self.temperature < math.inf:
-            raise ValueError(
-                f"model.softmax.temperature is {self.temperature}, must be positive and finite"
-            )
+        positive("softmax.temperature", self.temperature)
         share("softmax.label_smoothing", self.label_smoothing)
 
 

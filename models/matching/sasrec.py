@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dropdrift.data.batch import SequenceBatch
+from dropdrift.models.dropout import KeyedDropout
 from dropdrift.models.matching.config import SASRecConfig
-from dropdrift.models.matching.dropout import KeyedDropout
 from dropdrift.models.matching.gather import gather_items
 
 # Initial values of the positions, of the order of an item's.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dropdrift.models.option_checks import at_least, share
+from dropdrift.models.option_checks import at_least, between_0_and_1, positive, share
 
 NextItemKind = Literal["diffusion", "diffusion-joint", "regression", "last", "constant", "none"]
 ScheduleKind = Literal["exponential", "linear", "logarithmic"]
@@ -68,16 +67,9 @@ class DiffusionConfig:
             at_least(f"t2diff.diffusion.{name}", getattr(self, name), 1)
         for name in ("sampling_steps", "kl_weight"):
             at_least(f"t2diff.diffusion.{name}", getattr(self, name), 0)
-        if not 0 < self.scale < math.inf:
-            raise ValueError(
-                f"model.t2diff.diffusion.scale is {self.scale}, must be positive and finite"
-            )
+        positive("t2diff.diffusion.scale", self.scale)
         for name in ("beta_first", "beta_last"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(
-                    f"model.t2diff.diffusion.{name} is {getattr(self, name)}, must be between 0 "
-                    "and 1"
-                )
+            between_0_and_1(f"t2diff.diffusion.{name}", getattr(self, name))
         if self.beta_last < self.beta_first:
             raise ValueError(
                 f"model.t2diff.diffusion.beta_last is {self.beta_last}, must not be less than "

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from dropdrift.data.batch import SequenceBatch
-from dropdrift.models.matching.noise import RowNoise
 from dropdrift.models.matching.windows import windows
+from dropdrift.models.noise import RowNoise
 from dropdrift.models.t2diff.config import DiffusionConfig, T2DiffConfig
 from dropdrift.models.t2diff.diffusion import Diffusion, Estimator, ServingStep, last_estimate
 from dropdrift.models.t2diff.unet import UNet

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from dropdrift.data.batch import SequenceBatch
-from dropdrift.models.matching.dropout import KeyedDropout
+from dropdrift.models.dropout import KeyedDropout
 from dropdrift.models.matching.gather import gather_items
-from dropdrift.models.matching.noise import RowNoise
+from dropdrift.models.noise import RowNoise
 from dropdrift.models.t2diff.config import SessionConfig, T2DiffConfig
 from dropdrift.models.t2diff.next_item import ESTIMATED, NextItem
 from dropdrift.models.t2diff.session import SessionEncoder, session_lengths

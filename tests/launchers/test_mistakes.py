@@ -499,9 +499,7 @@ class TestUsingARun:
                 "is of another model than the run's config.yaml describes",
             ),
             (
-                lambda r: edit_yaml(
-                    r / "config.yaml", lambda c: c["model"]["asymdiffrec"].update(enabled=False)
-                ),
+                lambda r: edit_yaml(r / "config.yaml", lambda c: c["model"].update(method="base")),
                 "is of another model than the run's config.yaml describes",
             ),
         ],

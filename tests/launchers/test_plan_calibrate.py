@@ -28,7 +28,7 @@ def own_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "  - {name: equal, count: 4, rows: 500, width: 4}\n"
         "labels: [click]\n"
         "data: {batch_size: 512}\n"
-        "model: {asymdiffrec: {enabled: false}}\n"
+        "model: {method: base}\n"
     )
     return path
 

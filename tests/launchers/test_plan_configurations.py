@@ -154,7 +154,7 @@ def test_asymdiffrec_is_at_the_papers_scale(tmp_path: Path) -> None:
     assert {entry.rows for entry in hashed} == {2_140_000_000}
     assert len(hashed) == 4
     assert configuration.config.model.dcnv2.z_width == 128
-    assert configuration.config.model.asymdiffrec.enabled
+    assert configuration.config.model.method == "asymdiffrec"
 
 
 def test_t2diff_has_a_hundred_million_items(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ class TestMistakes:
         path.write_text(
             "hardware: A100-40\ngpus_per_node: 1\n"
             "tables: [{name: huge, rows: 200_000_000, width: 64}]\n"
-            "model: {asymdiffrec: {enabled: false}}\n"
+            "model: {method: base}\n"
         )
         assert dropdrift(str(path), "huge") == 2
         *diagnosis, last = capsys.readouterr().err.splitlines()

@@ -86,7 +86,7 @@ class TestDiff:
         described = tmp_path / "many.yaml"
         described.write_text(
             "tables:\n  - {name: table, count: 90, rows: 1_000, width: 16}\n"
-            "labels: [click]\nmodel: {asymdiffrec: {enabled: false}}\n"
+            "labels: [click]\nmodel: {method: base}\n"
         )
         for name, kind in (("a", "table_wise"), ("b", "row_wise")):
             options = ("--hardware", "H100", "--sharding.types", kind, "--limits.max-skew", 9)

@@ -13,7 +13,7 @@ import pytest
 TABLES = """
 tables: [{name: t, count: 12, rows: 16_777_216, width: 64}]
 labels: [click]
-model: {asymdiffrec: {enabled: false}}
+model: {method: base}
 optimizer: {sparse: sgd}
 data: {batch_size: 64}
 sharding: {types: [table_wise], hbm_gib: 10, reserve: 0}

@@ -57,7 +57,7 @@ class TestPreparedData:
 
     def test_a_recipe_with_data(self, prepared_folder):
         target = read("dcnv2", "--data.path", str(prepared_folder))
-        assert not target.config.model.asymdiffrec.enabled
+        assert target.config.model.method == "base"
         assert target.schema == Schema.load(prepared_folder)
 
 
@@ -81,7 +81,7 @@ class TestOwnYaml:
             "gpus_per_node: 4\n"
             "tables: [{name: user_id, rows: 100, width: 8, ids: 2, group: user}]\n"
             "labels: [click]\n"
-            "model: {asymdiffrec: {enabled: false}}\n"
+            "model: {method: base}\n"
         )
         target = read(str(path), "--hardware", "A100-40")
         assert target.about == "Mine."

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dropdrift.models.losses import reconstruction_loss, task_loss
+from dropdrift.models.losses import reconstruction_loss, relative_error, task_loss
 
 NAN = float("nan")
 
@@ -42,3 +42,20 @@ def test_reconstruction_loss(norm, factor):
     ours, target = torch.randn(2, 7, 5, generator=generator)
     expected = (ours - target).square().sum(dim=1).mean() * factor
     torch.testing.assert_close(reconstruction_loss(ours, target, norm), expected)
+
+
+def test_relative_error_is_1_for_zeros_at_any_scale():
+    x = torch.randn(7, 5, generator=torch.manual_seed(0))
+    for scale in (1e-2, 1.0, 1e3):
+        torch.testing.assert_close(relative_error(torch.zeros(7, 5), scale * x), torch.tensor(1.0))
+        torch.testing.assert_close(
+            relative_error(1.5 * scale * x, scale * x), torch.tensor(0.25), rtol=1e-4, atol=0
+        )
+
+
+def test_relative_error_of_rows_without_numbers_is_finite():
+    nothing = torch.zeros(3, 5)
+    assert relative_error(nothing, nothing) == 0
+    decoded = torch.full((3, 5), 1e-3, requires_grad=True)
+    loss = relative_error(decoded, nothing)
+    torch.testing.assert_close(loss.detach(), torch.tensor(1.0))

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from dropdrift.data.config import DataConfig
-from dropdrift.models.config import AsymDiffRecConfig, DCNv2Config, Kernels, ModelConfig
+from dropdrift.models.config import DCNv2Config, ModelConfig
+from dropdrift.models.methods.config import AsymDiffRecConfig, Kernels
 from dropdrift.training.config import EvaluateConfig, LoopConfig, TrainConfig
 from dropdrift.training.evaluation import evaluate
 from dropdrift.training.trainer import train

@@ -11,7 +11,8 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 from dropdrift.data.config import DataConfig
 from dropdrift.data.schema import Schema
-from dropdrift.models.config import AsymDiffRecConfig, DCNv2Config, ModelConfig
+from dropdrift.models.config import DCNv2Config, ModelConfig
+from dropdrift.models.methods.config import AsymDiffRecConfig
 from dropdrift.training.checkpoint import checkpoint_path, committed_steps, read_state
 from dropdrift.training.config import (
     EvaluateConfig,
@@ -310,7 +311,6 @@ class TestMistakes:
 def test_every_ablation_trains(config, tmp_path):
     loop = dataclasses.replace(config.loop, max_steps=3)
     variants = {
-        "base": AsymDiffRecConfig(enabled=False),
         "without-reconstruction": AsymDiffRecConfig(reconstruction_weight=0.0),
         "without-auxiliary": AsymDiffRecConfig(auxiliary_weight=0.0),
         "plain": AsymDiffRecConfig(serving="plain"),

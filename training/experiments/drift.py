@@ -15,7 +15,7 @@ from dropdrift.data.json_file import read_json
 from dropdrift.data.loading.loader import Cursor
 from dropdrift.data.schema import Schema
 from dropdrift.models.matching.gather import gather_items
-from dropdrift.models.matching.noise import RowNoise
+from dropdrift.models.noise import RowNoise
 from dropdrift.models.t2diff.schedule import betas
 from dropdrift.models.t2diff.user_tower import T2DiffTower
 from dropdrift.training.build import matching_model

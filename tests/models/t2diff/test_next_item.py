@@ -6,7 +6,7 @@ import torch
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from dropdrift.data.batch import SequenceBatch
-from dropdrift.models.matching.noise import RowNoise
+from dropdrift.models.noise import RowNoise
 from dropdrift.models.t2diff.config import DiffusionConfig, T2DiffConfig
 from dropdrift.models.t2diff.next_item import NextItem
 

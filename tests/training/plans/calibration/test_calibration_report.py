@@ -208,7 +208,7 @@ def own_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "tables: [{name: one, rows: 2000, width: 16}, {name: bags, rows: 500, width: 8, ids: 3}]\n"
         "labels: [click]\n"
         "data: {batch_size: 512}\n"
-        "model: {asymdiffrec: {enabled: false}}\n"
+        "model: {method: base}\n"
     )
     return path
 

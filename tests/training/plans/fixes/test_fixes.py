@@ -35,7 +35,7 @@ hardware: H100
 gpus_per_node: 4
 model:
   dcnv2: {deep_widths: [8], cross_layers: 1, cross_rank: 2, z_width: 8}
-  asymdiffrec: {enabled: false}
+  method: base
 data: {batch_size: 4096}
 """
 STORED = 4 * 65 * (10_000_000 + 4_000_000 + 4 * 400_000)

@@ -12,7 +12,7 @@ from matplotlib.text import Text
 
 from dropdrift.data.config import DataConfig
 from dropdrift.data.schema import Schema
-from dropdrift.models.config import AsymDiffRecConfig, ModelConfig
+from dropdrift.models.config import ModelConfig
 from dropdrift.sharding.config import PlanLimits, ShardingConfig
 from dropdrift.training.config import OptimizerConfig
 from dropdrift.training.plans.config import SweepConfig, SweepGrid
@@ -48,7 +48,7 @@ def config(sweep: SweepGrid, **changes: object) -> SweepConfig:
     """GPUs of 10 GiB, each with room for two such tables and no third."""
     base = SweepConfig(
         data=DataConfig(batch_size=64),
-        model=ModelConfig(asymdiffrec=AsymDiffRecConfig(enabled=False)),
+        model=ModelConfig(method="base"),
         sharding=ShardingConfig(types=("table_wise",), hbm_gib=10.0, reserve=0.0),
         optimizer=OptimizerConfig(sparse="sgd"),
         sweep=sweep,

@@ -3,47 +3,21 @@ import math
 
 import pytest
 import torch
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dropdrift.kernels.feature_dropout import drop_words, mask_features, pack_words, unpack_words
-from dropdrift.models.asymdiffrec import Diffusion, check_kernels
-from dropdrift.models.config import AsymDiffRecConfig, DCNv2Config, ModelConfig
+from dropdrift.models.config import DCNv2Config, ModelConfig
 from dropdrift.models.losses import task_loss
+from dropdrift.models.methods.asymdiffrec import AsymDiffRec, check_kernels
+from dropdrift.models.methods.config import AsymDiffRecConfig
 
 FIELDS, WIDTHS, Z = 5, (2, 3, 2, 4, 1), 6
 ROWS, SEED, STEP = 9, 3, 11
 
 
-class Base(nn.Module):
-    """The smallest base model that the wrapper can be put around."""
-
-    widths, z_width = WIDTHS, Z
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.extractor = nn.Linear(sum(WIDTHS), Z)
-        self.tower = nn.Linear(Z, 1)
-
-    def extract(self, embedded):
-        return torch.tanh(self.extractor(embedded))
-
-    def head(self, z):
-        return self.tower(z)
-
-
-@pytest.fixture
-def setting():
-    torch.manual_seed(0)
-    embedded = torch.randn(ROWS, sum(WIDTHS), requires_grad=True)
-    missing = pack_words(torch.rand(ROWS, FIELDS) < 0.2)
-    labels = (torch.rand(ROWS, 1) < 0.5).float()
-    return Base(), embedded, missing, labels
-
-
-def diffusion(missing_rates=(0.0,) * FIELDS, **options) -> Diffusion:
+def diffusion(missing_rates=(0.0,) * FIELDS, **options) -> AsymDiffRec:
     torch.manual_seed(1)
-    return Diffusion(WIDTHS, Z, missing_rates, AsymDiffRecConfig(**options), SEED)
+    return AsymDiffRec(WIDTHS, Z, missing_rates, AsymDiffRecConfig(**options), SEED)
 
 
 def test_loss_is_the_weighted_sum_of_the_papers_three(setting):
@@ -253,14 +227,15 @@ def test_losses_and_gradients_are_the_references(setting):
 def test_kernels_that_cannot_run_are_refused_before_training(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
 
-    def check(kernels, z_width=16, enabled=True):
-        asymdiffrec = AsymDiffRecConfig(kernels=kernels, enabled=enabled)
-        config = ModelConfig(dcnv2=DCNv2Config(z_width=z_width), asymdiffrec=asymdiffrec)
+    def check(kernels, z_width=16, method="asymdiffrec"):
+        asymdiffrec = AsymDiffRecConfig(kernels=kernels)
+        dcnv2 = DCNv2Config(z_width=z_width)
+        config = ModelConfig(method=method, dcnv2=dcnv2, asymdiffrec=asymdiffrec)
         check_kernels(config, FIELDS, torch.device("cpu"))
 
     for kernels in ("automatic", "torch", "reference"):
         check(kernels)
-    check("triton", enabled=False)
+    check("triton", method="base")
     with pytest.raises(ValueError, match=r"model\.asymdiffrec\.kernels is 'triton', but .* on cpu"):
         check("triton")
     monkeypatch.setenv("TRITON_INTERPRET", "1")

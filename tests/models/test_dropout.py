@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dropdrift.models.matching.dropout import BLOCK_ROWS, KeyedDropout
+from dropdrift.models.dropout import BLOCK_ROWS, KeyedDropout
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])

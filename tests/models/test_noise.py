@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dropdrift.models.matching.noise import BLOCK_ROWS, RowNoise
+from dropdrift.models.noise import BLOCK_ROWS, RowNoise
 
 
 @pytest.mark.parametrize("first_row", [0, 1, BLOCK_ROWS - 1, BLOCK_ROWS, 37])

@@ -9,37 +9,29 @@ Legend: B rows, D width of the embeddings, N fields, W mask words, Z width of z,
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dropdrift.kernels.backend import triton_problem
 from dropdrift.kernels.denoiser import Denoiser
 from dropdrift.kernels.denoiser.tiles import out_of_range
 from dropdrift.kernels.feature_dropout import drop_words, mask_features, unpack_words
-from dropdrift.models.config import AsymDiffRecConfig, ModelConfig
+from dropdrift.models.config import ModelConfig
 from dropdrift.models.losses import reconstruction_loss, task_loss
+from dropdrift.models.methods.config import AsymDiffRecConfig
+from dropdrift.models.methods.method import (
+    BaseModel,
+    Method,
+    variance_over_rows,
+    weighted_sum,
+)
 
 # A field missing in more than half of the training rows tells nothing when it is missing again.
 USUALLY_MISSING = 0.5
 
 
-class Extractor(Protocol):
-    """What the diffusion needs of a base model: h and f of section 3.1."""
-
-    widths: tuple[int, ...]
-    z_width: int
-
-    def extract(self, embedded: Tensor) -> Tensor:
-        """h: [B, D] to [B, Z]."""
-
-    def head(self, z: Tensor) -> Tensor:
-        """f: [B, Z] to logits [B, L]."""
-
-
-class Diffusion(nn.Module):
-    """Forward process, denoiser, losses and serving; the base model is passed in.
+class AsymDiffRec(Method):
+    """Forward process, denoiser, losses and serving.
 
     Args:
         widths: embedding width of each field.
@@ -63,6 +55,7 @@ class Diffusion(nn.Module):
         super().__init__()
         self.widths = widths
         self.config = config
+        self.backend = config.backend
         self.seed = seed
         self.denoiser = Denoiser(
             len(widths),
@@ -70,7 +63,7 @@ class Diffusion(nn.Module):
             config.hidden_width,
             # [B, H] is little beside the embeddings, and quicker to keep than to compute again.
             save_hidden=True,
-            backend=config.backend,
+            backend=self.backend,
         )
         usual = [rate for rate in missing_rates if rate <= USUALLY_MISSING]
         self.usual_share = sum(usual) / len(usual) if usual else 0.0
@@ -79,23 +72,14 @@ class Diffusion(nn.Module):
 
     def losses(
         self,
-        base: Extractor,
+        base: BaseModel,
         embedded: Tensor,
         missing: Tensor,
         labels: Tensor,
         step: int,
         first_row: int,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of section 3.4, and its parts, detached, with what tells if they mean anything.
-
-        Args:
-            base: the base model.
-            embedded: x_0, [B, D].
-            missing: int32 [B, W], naturally missing fields.
-            labels: [B, L].
-            step: the step that the drop mask is keyed by.
-            first_row: position of row 0 in the global batch, the mask's other key.
-        """
+        """The loss of section 3.4; see :meth:`Method.losses`."""
         words = drop_words(
             missing,
             len(self.widths),
@@ -103,9 +87,9 @@ class Diffusion(nn.Module):
             step=step,
             first_row=first_row,
             max_rate=self.config.max_drop_rate,
-            backend=self.config.backend,
+            backend=self.backend,
         )
-        dropped = mask_features(embedded, words, self.widths, backend=self.config.backend)
+        dropped = mask_features(embedded, words, self.widths, backend=self.backend)
         # h works row by row, so one call serves both passes.
         clean, noisy = base.extract(torch.cat([embedded, dropped])).chunk(2)
         reconstructed = self.denoiser(words, noisy)
@@ -117,16 +101,12 @@ class Diffusion(nn.Module):
             )
         if self.config.auxiliary_weight:
             losses["auxiliary"] = task_loss(base.head(reconstructed), labels)
-        parts = {name: loss.detach() for name, loss in losses.items()}
-        return self._weighted(losses), {**parts, **_collapse_signs(clean, reconstructed)}
-
-    def _weighted(self, losses: dict[str, Tensor]) -> Tensor:
         weights = {
-            "main": 1.0,
             "reconstruction": self.config.reconstruction_weight,
             "auxiliary": self.config.auxiliary_weight,
         }
-        return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+        total, parts = weighted_sum(losses, weights, clean)
+        return total, parts | _collapse_signs(clean, reconstructed, parts["z_variance"])
 
     def serve(self, z: Tensor, missing: Tensor) -> Tensor:
         """The representation that the head reads at serving, [B, Z].
@@ -165,7 +145,7 @@ def check_kernels(config: ModelConfig, fields: int, device: torch.device) -> Non
     Raises:
         ValueError: they cannot, and why.
     """
-    if config.asymdiffrec.enabled and config.asymdiffrec.kernels == "triton":
+    if config.method == "asymdiffrec" and config.asymdiffrec.kernels == "triton":
         sizes = (fields, config.dcnv2.z_width, config.asymdiffrec.hidden_width)
         problem = triton_problem(torch.empty(0, device=device)) or out_of_range(*sizes)
         if problem:
@@ -175,16 +155,11 @@ def check_kernels(config: ModelConfig, fields: int, device: torch.device) -> Non
             )
 
 
-def _collapse_signs(clean: Tensor, reconstructed: Tensor) -> dict[str, Tensor]:
-    """Means over dimensions of the variances over rows.
-
-    A low reconstruction loss alone means nothing: z can shrink, and a constant g is a collapse.
-    """
+def _collapse_signs(clean: Tensor, reconstructed: Tensor, z_variance: Tensor) -> dict[str, Tensor]:
+    """What a low reconstruction loss hides: z can shrink, and a constant g is a collapse."""
     with torch.no_grad():
-        z_variance = clean.float().var(dim=0, correction=0).mean()
         error = (reconstructed - clean).float().square().mean()
         return {
-            "z_variance": z_variance,
-            "denoised_variance": reconstructed.float().var(dim=0, correction=0).mean(),
+            "denoised_variance": variance_over_rows(reconstructed),
             "relative_reconstruction_error": error / z_variance.clamp(min=1e-12),
         }

@@ -1,0 +1,1 @@
+"""What can be trained around a base ranking model: AsymDiffRec and what it is compared with."""
