@@ -25,6 +25,7 @@ from dropdrift.training.checkpoint_reader import (
     described_weights,
     load_tensors,
 )
+from dropdrift.training.durable_files import rename_synced
 from dropdrift.training.optimizers import Optimizers
 
 MARKER = "COMMITTED"
@@ -160,7 +161,7 @@ def set_aside(folder: Path, step: int) -> Path:
     while aside.exists():
         number += 1
         aside = path.with_name(f"{path.name}.{number}{DAMAGED}")
-    return path.rename(aside)
+    return rename_synced(path, aside)
 
 
 def load_weights(folder: Path, step: int, model: DistributedModelParallel) -> None:

@@ -125,7 +125,7 @@ def _commit(partial: Path, state: TrainingState, plan: Mapping[str, Any] | None)
         write_synced(partial / STATE_FILE, json.dumps(asdict(state), indent=1))
         if plan is not None:
             write_synced(partial / PLAN_FILE, json.dumps(plan, indent=1))
-        # torch syncs this one before what Python buffers of it is written.
+        # torch syncs it without flushing it first: the end of it may not have been written then.
         sync(partial / METADATA_FILE)
         sync(partial)
         path = rename_synced(partial, checkpoint_path(partial.parent, state.step))

@@ -147,6 +147,9 @@ class RunFolder:
         check_data_record(self.path, config.data.path, schema.kind)
         if damage:
             self._set_aside(damage, state)
+        if not checkpoint_path(self.checkpoints, state.best_step).is_dir():
+            # It made room for a better one, which was damaged: the best is sought anew.
+            state.best_step, state.best_value, state.best_metrics = -1, 0.0, {}
         return state
 
     def _set_aside(self, damage: dict[int, str], state: TrainingState) -> None:
@@ -158,9 +161,6 @@ class RunFolder:
             file=sys.stderr,
             flush=True,
         )
-        if not checkpoint_path(self.checkpoints, state.best_step).is_dir():
-            # It made room for a better one, which is among the damaged: the best is sought anew.
-            state.best_step, state.best_value, state.best_metrics = -1, 0.0, {}
 
     def best_step(self, schema: Schema) -> int:
         """Step of the checkpoint to use, verified: the best by validation.

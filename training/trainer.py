@@ -151,7 +151,7 @@ class Trainer:
             total=self.total_steps * self.config.data.batch_size,
             completed=self.state.step * self.config.data.batch_size,
         )
-        if self._is_at_its_end():
+        if self._is_at_its_end() and self.state.best_step >= 0:
             return  # its last checkpoint was saved with its validation
         while not self._is_at_its_end():
             self.model.train()
