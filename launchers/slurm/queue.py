@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TIMEOUT = 60  # seconds that a command of Slurm's may take
+_ACCOUNTED = ("--allocations", "--duplicates", "--noheader", "--parsable2",
+              "--format=State,ExitCode,NNodes")  # fmt: skip
 _FIELD = re.compile(r"(?:^|\s)(\w[\w:/]*)=")
 
 
@@ -65,9 +67,8 @@ def find_job(job_id: str) -> SlurmJob | None:
         # The controller forgets a job minutes after its end.
         if "Invalid job id" not in str(error):
             raise
-    fields = "State,ExitCode,NNodes"
     try:
-        listed = ask_slurm("sacct", "-X", "-n", "-P", "-j", job_id, "-o", fields).splitlines()
+        listed = ask_slurm("sacct", *_ACCOUNTED, "-j", job_id).splitlines()
     except ValueError:  # no accounting
         return None
     return parse_accounted(listed)
@@ -88,7 +89,7 @@ def parse_job(line: str) -> SlurmJob:
 
 
 def parse_accounted(lines: Sequence[str]) -> SlurmJob | None:
-    """Of ``sacct -X -n -P -o State,ExitCode,NNodes``: one line for each time it was queued."""
+    """Of ``sacct``: one line for each time it was queued."""
     if not lines:
         return None
     state, code, nodes = lines[-1].split("|")[:3]

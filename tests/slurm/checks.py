@@ -1,4 +1,7 @@
-"""Jobs on the cluster, each with what it must end in. Each says what it has seen."""
+"""Jobs on the cluster, each with what it must end in. Each says what it has seen.
+
+``run.py`` runs them, and pytest does not.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from network import Network
 WHOLE = "whole"
 
 
-def check_refused(client: Client) -> None:
+def test_what_slurm_or_the_command_refuses(client: Client) -> None:
     job = ("--scheduler", "slurm", "--recipe", "dcnv2-demo")
     absent = ("-j", "2x1", "--scheduler-args", "partition=absent")
     said = client.dropdrift("launch", "train", *job, *absent, code=2)
@@ -28,7 +31,7 @@ def check_refused(client: Client) -> None:
     say(f"refused in one line: {said.strip()}")
 
 
-def check_undisturbed(client: Client) -> None:
+def test_an_undisturbed_run(client: Client) -> None:
     handle = client.train(WHOLE)
     client.await_status(handle, "SUCCEEDED")
     assert client.result(WHOLE, "result.json")["steps"] == 60
@@ -38,7 +41,7 @@ def check_undisturbed(client: Client) -> None:
     say(f"{handle} {client.status(handle)}: {ends[0]}")
 
 
-def check_killed_worker(client: Client) -> None:
+def test_a_killed_worker(client: Client) -> None:
     """torchrun starts the processes again within the job."""
     handle = client.train("worker", "--max-restarts", "2")
     kill_at_work(client, "worker", "worker")
@@ -47,7 +50,7 @@ def check_killed_worker(client: Client) -> None:
     say(f"{handle}: a worker was killed; the same losses as the undisturbed run")
 
 
-def check_killed_node(client: Client) -> None:
+def test_a_killed_torchrun(client: Client) -> None:
     """The job fails, and goes back into the queue."""
     handle = client.train("node", "--max-requeues", "1")
     kill_at_work(client, "node", "torchrun")
@@ -57,7 +60,7 @@ def check_killed_node(client: Client) -> None:
     say(f"{handle}: a node's torchrun was killed; requeued, and the same losses")
 
 
-def check_time_limit(client: Client) -> None:
+def test_the_time_limit(client: Client) -> None:
     """Before it, the run saves where it is and goes on from there; no step is lost."""
     # It has no checkpoint before its first validation but the one that is asked for.
     handle = client.train("limit", "--max-requeues", "1", checkpoint_every=0)
@@ -79,7 +82,7 @@ def check_time_limit(client: Client) -> None:
     say(f"{handle}: warned of its time limit; saved step {trained[-1]}, and went on from there")
 
 
-def check_link(client: Client, network: Network) -> None:
+def test_a_link_that_is_down(client: Client, network: Network) -> None:
     """Slurm finds that a node does not answer, and starts the job again when it does."""
     # The first node has the first rank, the place where the others meet, and the job's script.
     lost = NODES[0]
@@ -100,7 +103,7 @@ def check_link(client: Client, network: Network) -> None:
     say(f"{handle}: the link of {lost} was down; requeued, and the same losses")
 
 
-def check_cancelled(client: Client) -> None:
+def test_a_cancelled_job(client: Client) -> None:
     handle = client.train("cancelled")
     client.await_status(handle, "RUNNING")
     assert "asked to end" in client.dropdrift("launch", "cancel", handle)

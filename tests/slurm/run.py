@@ -1,8 +1,8 @@
 """``make test-slurm``: jobs of ``dropdrift launch`` on a real Slurm of two nodes on this host.
 
 As root on Debian: installs Slurm's packages where they are missing (cluster.py), starts its
-daemons in a temporary folder, and ends them. The first of the checks (checks.py) that fails ends
-the script with exit code 1, and its folder is kept.
+daemons in a temporary folder, and ends them. The first check (checks.py) that fails ends the
+script with exit code 1, and its folder is kept.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import tempfile
 from pathlib import Path
 
 from checks import (
-    check_cancelled,
-    check_killed_node,
-    check_killed_worker,
-    check_link,
-    check_refused,
-    check_time_limit,
-    check_undisturbed,
     say,
+    test_a_cancelled_job,
+    test_a_killed_torchrun,
+    test_a_killed_worker,
+    test_a_link_that_is_down,
+    test_an_undisturbed_run,
+    test_the_time_limit,
+    test_what_slurm_or_the_command_refuses,
 )
 from client import Client
 from cluster import install, two_nodes
@@ -39,16 +39,16 @@ def main() -> None:
         say(client.run("sinfo", "--version").stdout.strip())
         client.dropdrift("prepare", "synthetic", "--out", "data", "--rows", "4000")
         for check in (
-            check_refused,
-            check_undisturbed,
-            check_killed_worker,
-            check_killed_node,
-            check_time_limit,
-            check_cancelled,
+            test_what_slurm_or_the_command_refuses,
+            test_an_undisturbed_run,
+            test_a_killed_worker,
+            test_a_killed_torchrun,
+            test_the_time_limit,
+            test_a_cancelled_job,
         ):
             check(client)
         if isinstance(cluster.network, Network):
-            check_link(client, cluster.network)
+            test_a_link_that_is_down(client, cluster.network)
         else:
             say(f"NOT CHECKED: a link that is down, as {cluster.network}")
     shutil.rmtree(folder)

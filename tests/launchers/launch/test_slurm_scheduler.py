@@ -108,6 +108,8 @@ def test_with_accounting_it_is_not(stub):
     found = SlurmScheduler("s").describe("7")
     assert found is not None
     assert (found.state, found.num_restarts) == (AppState.CANCELLED, 1)
+    # It would else tell only of the last time that the job was queued.
+    assert "--duplicates" in Path("sacct.calls").read_text()
 
 
 def test_a_controller_that_is_not_there_is_no_unknown_job(stub):
