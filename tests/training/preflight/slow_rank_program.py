@@ -28,7 +28,7 @@ while os.getppid() == rank:
 
 
 def main(slow: int, out: Path | None) -> None:
-    with process_group(200 if out else 10) as ranks:
+    with process_group(200 if out else 7) as ranks:
         if ranks.rank == slow and out is None:
             os.kill(os.getpid(), signal.SIGSTOP)
         if ranks.rank == slow:

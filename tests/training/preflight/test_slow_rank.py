@@ -66,7 +66,7 @@ def test_every_rank_and_link_is_in_the_document(checked):
 
 
 def test_a_rank_that_stands_still_is_named(tmp_path):
-    """It joins and stops; the other waits ten seconds for it."""
+    """It joins and stops; the other waits seven seconds for it."""
     with socket.socket() as chosen:
         chosen.bind(("127.0.0.1", 0))
         port = chosen.getsockname()[1]
