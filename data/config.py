@@ -108,3 +108,18 @@ class DataConfig:
         for name in ("lanes", "prefetch"):
             if getattr(self, name) < 0:
                 raise ValueError(f"data.{name} is {getattr(self, name)}, must not be negative")
+
+    def lanes_on(self, ranks: int) -> int:
+        """The lanes of a training on so many ranks; ValueError where the numbers do not divide."""
+        lanes = self.lanes or ranks
+        check_divides("data.lanes", lanes, ranks, "ranks")
+        check_divides("data.batch_size", self.batch_size, lanes, "lanes")
+        return lanes
+
+
+def check_divides(name: str, value: int, parts: int, what: str = "ranks") -> None:
+    """ValueError unless the option ``name`` is a multiple of a number of ranks or lanes."""
+    if value % parts:
+        raise ValueError(
+            f"{name} is {value}, which {parts} {what} do not divide: choose a multiple of {parts}"
+        )

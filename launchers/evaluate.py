@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dropdrift.data.config import check_divides
 from dropdrift.launchers.options import parse_config
 from dropdrift.launchers.trained import trained_config
 from dropdrift.training.config import EvaluateConfig, TrainConfig
@@ -16,6 +17,7 @@ def run(arguments: list[str]) -> int:
         arguments,
         prog="dropdrift evaluate",
         description="Evaluate the best checkpoint of a run, on one process or under torchrun.",
+        judge=lambda options, processes: check_divides("batch_size", options.batch_size, processes),
     )
     config = trained_config(options.run_folder)
     path = options.out or options.run_folder / f"evaluation-{options.part}.json"

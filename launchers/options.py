@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
@@ -27,10 +27,12 @@ from dropdrift.launchers.config_file import (
     options_of,
     read_options,
 )
+from dropdrift.launchers.processes import number_of_processes
 
 __all__ = ["CHECK_FLAG", "find_recipe", "load_config", "parse_config", "recipe_names"]
 
-# Beside --help, of every command: judge the options, say nothing of good ones, and leave.
+# Beside --help, of every command: judge the options, say nothing of good ones, and leave. --check=N
+# judges them for N processes.
 CHECK_FLAG = "--check"
 
 C = TypeVar("C")
@@ -46,6 +48,7 @@ def parse_config(
     description: str,
     recipe: bool = False,
     base: Mapping[str, Any] | None = None,
+    judge: Callable[[C, int], None] | None = None,
 ) -> C:
     """Read the options of a command; leave after them if asked for the help or a check alone.
 
@@ -56,6 +59,8 @@ def parse_config(
         description: what the help says first.
         recipe: whether ``--recipe NAME|FILE`` is an option.
         base: options by dotted name that the arguments override.
+        judge: raises ValueError where the configuration does not fit a number of processes, which
+            are those that run, or those that a check names.
 
     Raises:
         ValueError: an unknown option or recipe, a value of the wrong type, a missing required
@@ -63,8 +68,8 @@ def parse_config(
         SystemExit: the help was printed, or only a check was asked for and nothing is wrong.
     """
     wants_help = not {"-h", "--help"}.isdisjoint(arguments)
-    apart = ("-h", "--help", CHECK_FLAG)
-    given = _split([argument for argument in arguments if argument not in apart])
+    arguments, checked = _without_check(arguments)
+    given = _split([argument for argument in arguments if argument not in ("-h", "--help")])
     named = recipe and "recipe" in given
     chosen = _one_text("recipe", given.pop("recipe")) if named else ""
     values = read_options(config_type, find_recipe(chosen)) if named else dict(base or {})
@@ -73,9 +78,11 @@ def parse_config(
     overrides = _read_overrides(options_of(config_type), given, prog)
     try:
         config = assemble(config_type, values | overrides)
+        if judge is not None:
+            judge(config, checked or number_of_processes())
     except ValueError as error:
         raise ValueError(f"{error} (with recipe {chosen})" if chosen else str(error)) from error
-    if CHECK_FLAG in arguments:
+    if checked is not None:
         sys.exit(0)
     return config
 
@@ -98,6 +105,20 @@ def find_recipe(chosen: str) -> Path:
         f"unknown recipe {chosen!r}{suggestion(chosen, names, str)}; "
         f"there are: {listed}; or give a YAML file"
     )
+
+
+def _without_check(arguments: Sequence[str]) -> tuple[list[str], int | None]:
+    """The other arguments, and for how many processes they are checked; 0: those that run."""
+    rest, processes = [], None
+    for argument in arguments:
+        flag, equals, number = argument.partition("=")
+        if flag != CHECK_FLAG:
+            rest.append(argument)
+        elif equals and not (number.isdecimal() and int(number)):
+            raise ValueError(f"{argument} must name a number of processes, such as {CHECK_FLAG}=8")
+        else:
+            processes = int(number or 0)
+    return rest, processes
 
 
 def _split(arguments: Sequence[str]) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dropdrift.data.config import check_divides
 from dropdrift.launchers.options import parse_config
 from dropdrift.training.config import TrainConfig
 
@@ -16,6 +17,7 @@ def run(arguments: list[str]) -> int:
         prog="dropdrift train",
         description="Train a model on prepared data, on one process or under torchrun.",
         recipe=True,
+        judge=_check_processes,
     )
     from dropdrift.training.trainer import train
 
@@ -27,6 +29,14 @@ def run(arguments: list[str]) -> int:
             f"validation {_main_metrics(config, outcome['validation'])}"
         )
     return 0
+
+
+def _check_processes(config: TrainConfig, processes: int) -> None:
+    """ValueError where so many processes do not divide the batches."""
+    if config.model.kind == "ranking":
+        config.data.lanes_on(processes)
+    else:  # whose rows are shuffled together, without lanes
+        check_divides("data.batch_size", config.data.batch_size, processes)
 
 
 def _main_metrics(config: TrainConfig, metrics: dict[str, float]) -> str:

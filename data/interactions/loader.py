@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from dropdrift.data.batch import SequenceBatch
-from dropdrift.data.config import DataConfig
+from dropdrift.data.config import DataConfig, check_divides
 from dropdrift.data.counter import keys, stream_key
 from dropdrift.data.interactions.candidates import AllItems, Candidates, SampledItems
 from dropdrift.data.interactions.catalogue import Catalogue
@@ -83,11 +83,7 @@ class SequenceLoader:
     ) -> None:
         _check_part(part, training=training)
         check_kind(directory, schema)
-        if config.batch_size % world_size:
-            raise ValueError(
-                f"data.batch_size is {config.batch_size}, which {world_size} ranks do not divide: "
-                f"choose a multiple of {world_size}"
-            )
+        check_divides("data.batch_size", config.batch_size, world_size)
         sequence = config.sequence
         self.catalogue = Catalogue.load(directory, schema)
         self.sequences = Sequences.load(

@@ -95,7 +95,7 @@ class Loader:
     ) -> None:
         if not training:
             config = dataclasses.replace(config, lanes=world_size)
-        self._lanes = _lanes(config, world_size)
+        self._lanes = config.lanes_on(world_size)
         self._part = Part(directory, part, schema)
         self._rows = self._part.rows
         self._empty = ColumnBlock.empty(schema)
@@ -190,18 +190,3 @@ class Loader:
         # real ones of a global batch, on any number of ranks.
         rows = self.steps_per_epoch * (self._config.batch_size // self._lanes)
         return min(lane * rows, self._rows), min((lane + 1) * rows, self._rows)
-
-
-def _lanes(config: DataConfig, world_size: int) -> int:
-    lanes = config.lanes or world_size
-    if lanes % world_size:
-        raise ValueError(
-            f"data.lanes is {lanes}, which {world_size} ranks do not divide: "
-            f"choose a multiple of {world_size}"
-        )
-    if config.batch_size % lanes:
-        raise ValueError(
-            f"data.batch_size is {config.batch_size}, which {lanes} lanes do not divide: "
-            f"choose a multiple of {lanes}"
-        )
-    return lanes

@@ -41,9 +41,11 @@ def application(command: str, arguments: Sequence[str], options: JobOptions) -> 
         arguments = _with_preflight(command, arguments)
     if command == "plan" and arguments[:1] and arguments[0] in _PLANNING:
         arguments, options = _planned_for(arguments, options)
+    if command in _ALONE and options.j == "1x1" and options.max_restarts:
+        raise ValueError(f"--max-restarts is torchrun's, and {command} runs without it")
+    resource = node_resource(options)
     check_command(command, arguments, options.shape.nodes * options.shape.processes)
     check_arguments(arguments)
-    resource = node_resource(options)
     environment = {
         "OMP_NUM_THREADS": str(max(1, resource.cpu // options.shape.processes)),
         # The folder that a job starts in may hold modules of any name.

@@ -27,7 +27,7 @@ def check_command(command: str, arguments: Sequence[str], processes: int) -> Non
     if command == "plan" and not arguments:  # which lists its subcommands
         raise ValueError("launch plan needs a subcommand of plan, and its options, after --")
     asks_for_help = not {"-h", "--help"}.isdisjoint(arguments)
-    check = [] if asks_for_help else [CHECK_FLAG]
+    check = [] if asks_for_help else [f"{CHECK_FLAG}={processes}"]
     try:
         importlib.import_module(f"dropdrift.launchers.{command}").run([*arguments, *check])
     except SystemExit:

@@ -77,21 +77,21 @@ def test_environment_arrives_as_it_is():
 
 
 def test_nodes_meet_on_the_first(tmp_path):
-    app = application("train", [], JobOptions(recipe="dcnv2", j="3x4", image="x", join_timeout=50))
+    app = application("train", [], JobOptions(recipe="dcnv2", j="4x4", image="x", join_timeout=50))
     words = words_that_bash_runs(app, tmp_path, FIRST="node-a")
     assert words[:2] == ["-m", "dropdrift.launchers.torchrun"]
     expected = [
-        "--nnodes=3", "--nproc-per-node=4", "--rdzv-backend=c10d", "--rdzv-id=job-7",
+        "--nnodes=4", "--nproc-per-node=4", "--rdzv-backend=c10d", "--rdzv-id=job-7",
         "--rdzv-endpoint=node-a:29500", "--rdzv-conf=join_timeout=50,read_timeout=50",
     ]  # fmt: skip
     assert set(expected) <= set(words)
-    assert app.roles[0].num_replicas == 3
+    assert app.roles[0].num_replicas == 4
     assert app.roles[0].port_map == {"c10d": 29500}
 
 
 @pytest.mark.parametrize(("task", "is_host"), [("0", "1"), ("2", "0")])
 def test_on_slurm_the_first_task_is_the_host(tmp_path, task, is_host):
-    app = application("train", [], JobOptions(recipe="dcnv2", j="3x1", image="x"))
+    app = application("train", [], JobOptions(recipe="dcnv2", j="4x1", image="x"))
     words = words_that_bash_runs(
         app, tmp_path, FIRST="a", SLURM_PROCID=task, DROPDRIFT_RENDEZVOUS_PORT="20001"
     )
@@ -169,14 +169,15 @@ def test_components_ask_for_what_the_command_line_asks_for(command):
     }[command]
     recipe = {"train": "dcnv2", "bench": "dcnv2-demo"}.get(command, "")
     j = "1x1" if command == "bench" else "2x2"
+    restarts = 3 if command in ("train", "evaluate") else 0  # the others run without torchrun
     given = ["-j", j, "--hardware", "H100", "--cpus", "4", "--env", "A=b,C=d", "--image", "x",
              "--mounts", "type=bind,src=/a,dst=/b,readonly,type=volume,src=v,dst=/c",
-             "--max_restarts", "3", "--max_requeues", "4", "--join_timeout", "5", "--port", "6",
-             "--name", "job", *(["--recipe", recipe] if recipe else [])]  # fmt: skip
+             "--max_restarts", str(restarts), "--max_requeues", "4", "--join_timeout", "5",
+             "--port", "6", "--name", "job", *(["--recipe", recipe] if recipe else [])]  # fmt: skip
     options = JobOptions(
         recipe=recipe, j=j, hardware="H100", cpus=4, env=("A=b", "C=d"), image="x", name="job",
         mounts=("type=bind,src=/a,dst=/b,readonly", "type=volume,src=v,dst=/c"),
-        max_restarts=3, max_requeues=4, join_timeout=5, port=6,
+        max_restarts=restarts, max_requeues=4, join_timeout=5, port=6,
     )  # fmt: skip
     made = materialize_appdef(component.fn, [*given, "--", *of_command])
     assert made == application(command, of_command, options)
