@@ -116,7 +116,7 @@ def _failure(rank: int, ranks: int, failed: ProcessFailure, *, by_itself: bool) 
     if left is not None:
         return left
     code = failed.exitcode if failed.exitcode >= 0 else SIGNALLED - failed.exitcode
-    kind, message = Kind.SILENT, "it has left no reason: see above what it has printed"
+    kind, message = Kind.SILENT, "see above what it has said"
     if failed.exitcode < 0 and not by_itself:
         kind, message, code = Kind.LOST, "another rank has failed: see the other nodes' logs", 1
     elif failed.exitcode == -signal.SIGKILL:
@@ -124,7 +124,7 @@ def _failure(rank: int, ranks: int, failed: ProcessFailure, *, by_itself: bool) 
     elif failed.exitcode == -signal.SIGTERM:
         message = "ended from outside"
     elif failed.exitcode < 0 and failed.exitcode != -signal.SIGABRT:  # as C++ ends that lost a rank
-        kind, message = Kind.KILLED, "it has crashed: see above what it has printed"
+        kind, message = Kind.KILLED, "it has crashed: see above what it has said"
     return Failure(kind, message, code, rank=rank, ranks=ranks, process=failed.pid)
 
 

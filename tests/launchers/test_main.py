@@ -16,6 +16,7 @@ import pytest
 
 import dropdrift
 from dropdrift.launchers import main as command_line
+from dropdrift.launchers.failure import FILE, TELLER, Kind, find
 from dropdrift.launchers.main import COMMANDS, main
 
 Run = Callable[[list[str]], int]
@@ -157,6 +158,39 @@ def test_of_several_ranks_the_failing_one_is_named(
     monkeypatch.setenv("RANK", "3")
     assert leave("train") == 2
     assert capsys.readouterr().err == "dropdrift rank 3: no GPU\n"
+
+
+def test_a_reason_that_the_parent_tells_is_left_and_not_said(
+    install: Callable[[Run], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv(FILE, str(tmp_path / "error.json"))
+    monkeypatch.setenv(TELLER, str(os.getppid()))
+    for error, kind, code in ((ValueError("x"), Kind.MISTAKE, 2), (KeyError("x"), Kind.BUG, 1)):
+        install(raising(error))
+        assert leave("train") == code
+        left = find(tmp_path / "error.json")
+        assert left is not None
+        assert (left.kind, left.exit_code) == (kind, code)
+        assert ("Traceback" in left.traceback) == (kind is Kind.BUG)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv(FILE, str(tmp_path / "absent" / "error.json"))
+    install(raising(ValueError("x")))
+    assert leave("train") == 2
+    assert capsys.readouterr().err == "dropdrift: x\n"
+
+
+def test_what_another_rank_is_to_blame_for_is_no_mistake_of_the_user(
+    install: Callable[[Run], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dropdrift.training.hangs import HungRankError, LostRankError
+
+    monkeypatch.setattr(command_line, "PATIENCE", 0)
+    for error in (HungRankError("rank 1 has not answered"), LostRankError("rank 1 has ended")):
+        install(raising(error))
+        assert leave("train") == 1
 
 
 @pytest.mark.parametrize("name", ["train", "report", "plan"])
