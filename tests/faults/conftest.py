@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +16,14 @@ class Start(Protocol):
 
     def __call__(self, command: Sequence[str], run: Path) -> Job:
         """``run`` is the folder of the run that it trains."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ended_as_by_ctrl_c() -> Iterator[None]:
+    """SIGTERM for pytest ends the fixtures too, and with them all processes."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture

@@ -26,14 +26,23 @@ from tests.faults.jobs import (
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.faults)])
-def test_workers_killed_at_random_steps(undisturbed, prepared_folder, tmp_path, start, kills):
+@pytest.mark.parametrize(
+    ("kills", "options"),
+    [
+        (2, ()),
+        pytest.param(10, (), marks=pytest.mark.faults),
+        pytest.param(5, ("--loop.save-in-background",), marks=pytest.mark.faults),
+    ],
+)
+def test_workers_killed_at_random_steps(
+    undisturbed, prepared_folder, tmp_path, start, kills, options
+):
     """torchrun starts the ranks again, as often as it is asked to."""
     run = tmp_path / "run"
     draw = random.Random(kills)
     # It is some steps further when it is killed: the last ones are left to it.
     steps = sorted(draw.sample(range(1, LAST_STEP - 50), kills))
-    job = start(torchrun(*train_command(prepared_folder, run), max_restarts=kills), run)
+    job = start(torchrun(*train_command(prepared_folder, run, *options), max_restarts=kills), run)
     for step in steps:
         job.await_step(step)
         time.sleep(draw.random() * 0.1)  # the log knows every sixth step
