@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ class Optimizers:
             # Decay would shrink the rows of items that a step does not touch.
             self._after_backward.append(_adam(tables, config.sparse_learning_rate, 0.0))
             self._peaks.append((self._after_backward[1], config.sparse_learning_rate))
-        self.combined = CombinedOptimizer([model.fused_optimizer, *self._after_backward])
+        self.combined = _WithoutEmptyStates([model.fused_optimizer, *self._after_backward])
 
     def set_learning_rates(self, step: int) -> float:
         """Set both rates for ``step`` (from 0) and return their share of the peak."""
@@ -85,6 +86,23 @@ class Optimizers:
         """Scale the dense gradient down to the largest norm allowed, if one is set."""
         if self.config.gradient_clip:
             nn.utils.clip_grad_norm_(self.dense_parameters.values(), self.config.gradient_clip)
+
+
+class _WithoutEmptyStates(CombinedOptimizer):
+    """Tells and takes the state of no parameter that has none, such as those of SGD.
+
+    torch saves nothing for an empty dictionary, and does not load a checkpoint that lacks it.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        """As TorchRec's, without empty states."""
+        told = super().state_dict()
+        return told | {"state": {name: state for name, state in told["state"].items() if state}}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """As TorchRec's, of what :meth:`state_dict` gives."""
+        empty = {n: state for n, state in super().state_dict()["state"].items() if not state}
+        super().load_state_dict({**state_dict, "state": {**state_dict["state"], **empty}})
 
 
 def _adam(

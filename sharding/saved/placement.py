@@ -20,7 +20,7 @@ from torchrec.distributed.types import (
     ShardingPlan,
 )
 
-from dropdrift.sharding.config import COMPUTE_KERNELS, SHARDING_TYPES
+from dropdrift.sharding.config import COMPUTE_KERNELS, CUT_BY_COLUMNS, SHARDING_TYPES
 from dropdrift.sharding.constraints import LOOKED_UP, shardable
 from dropdrift.sharding.saved.context import Context, PlannedCluster, PlannedTable
 
@@ -100,9 +100,8 @@ def _metadata(shard: PlacedShard, cluster: PlannedCluster) -> ShardMetadata:
 
 
 def _check_table(placed: PlacedTable, table: PlannedTable, context: Context) -> None:
-    kinds = (REPLICATED,) if context.optimizer == "adam" else SHARDING_TYPES
     there = shardable(context.cluster.device)
-    allowed = [kind for kind in kinds if kind in there]
+    allowed = [kind for kind in _trained_by(context.optimizer) if kind in there]
     if placed.sharding_type not in allowed:
         raise ValueError(
             f"is {placed.sharding_type}: with {context.optimizer} on {context.cluster.device} it "
@@ -121,12 +120,15 @@ def _check_table(placed: PlacedTable, table: PlannedTable, context: Context) -> 
     _check_shards(placed, table, context.cluster)
     if context.cluster.device == "cpu" and any(shard.rows == 0 for shard in placed.shards):
         raise ValueError("leaves a rank without rows, which FBGEMM does not bear on a cpu")
-    if context.optimizer == "rowwise_adagrad" and len({s.column for s in placed.shards}) > 1:
-        raise ValueError(
-            "is cut by columns, but the optimizer rowwise_adagrad keeps one number a row and would "
-            "train it differently"
-        )
     _check_ranks(placed, context.cluster)
+
+
+def _trained_by(optimizer: str) -> list[str]:
+    """Sharding types that leave an optimizer the algorithm that it is on a whole table."""
+    if optimizer == "adam":
+        return [REPLICATED]
+    barred = CUT_BY_COLUMNS if optimizer == "rowwise_adagrad" else ()
+    return [kind for kind in SHARDING_TYPES if kind not in barred]
 
 
 def _check_shards(placed: PlacedTable, table: PlannedTable, cluster: PlannedCluster) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 import torch
 from torchrec.distributed.sharding_plan import calculate_shard_sizes_and_offsets
 
 from dropdrift.data.schema import Schema
+from dropdrift.sharding.planning import make_plan
 from dropdrift.sharding.saved.context import Context, PlannedCluster, PlannedTable, context_of
+from dropdrift.sharding.saved.document import document
 from dropdrift.sharding.saved.placement import PlacedShard, PlacedTable, check_placement
 from dropdrift.training.config import RecipeConfig
 from dropdrift.training.distributed import Ranks
@@ -23,6 +28,23 @@ def context_on(schema: Schema, config: RecipeConfig, ranks: Ranks, lookup_rows: 
     return context_of(plan_request(schema, config, cluster_of(config, ranks), lookup_rows))
 
 
+def write_plan(
+    schema: Schema,
+    config: RecipeConfig,
+    ranks: Ranks,
+    kinds: Mapping[str, str],
+    path: Path,
+    lookup_rows: int = 0,
+) -> Path:
+    """The planner's plan in ``path``, every table by the sharding type that ``kinds`` names."""
+    context = context_on(schema, config, ranks, lookup_rows)
+    request = plan_request(schema, config, cluster_of(config, ranks), lookup_rows)
+    plan = document(make_plan(request), {"command": "made by hand"})
+    plan["placement"] = [asdict(table) for table in placed(context, kinds)]
+    path.write_text(json.dumps(plan))
+    return path
+
+
 def placed(context: Context, kinds: Mapping[str, str]) -> list[PlacedTable]:
     """Every table by the sharding type that ``kinds`` names for it."""
     placement = [
@@ -33,9 +55,8 @@ def placed(context: Context, kinds: Mapping[str, str]) -> list[PlacedTable]:
     return placement
 
 
-def dealt(context: Context, kinds: Sequence[str], first: int = 0) -> dict[str, str]:
-    """The tables' names with one of ``kinds`` each, in turn."""
-    names = [table.name for table in context.tables]
+def dealt(names: Sequence[str], kinds: Sequence[str], first: int = 0) -> dict[str, str]:
+    """Each table's name with one of ``kinds``, in turn."""
     return {name: kinds[(first + i) % len(kinds)] for i, name in enumerate(names)}
 
 

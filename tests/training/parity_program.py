@@ -59,7 +59,7 @@ def configuration(data: Path, plan: str) -> TrainConfig:
 def explicit_plan(name: str, schema: Schema, config: TrainConfig, ranks: Ranks) -> ShardingPlan:
     """The kinds that ``KINDS`` names, in turn; ``last``: all on the last rank."""
     context = context_on(schema, config, ranks)
-    placement = placed(context, dealt(context, KINDS[name]))
+    placement = placed(context, dealt([t.name for t in context.tables], KINDS[name]))
     if name == "last":
         last = context.cluster.world_size - 1
         placement = [

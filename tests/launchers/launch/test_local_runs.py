@@ -8,11 +8,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from tests.training.hand_made_plans import dealt, write_plan
+from tests.training.small_runs import asymdiffrec, t2diff
 
 import dropdrift
+from dropdrift.data.schema import Schema
+from dropdrift.launchers.options import load_config
+from dropdrift.sharding.config import SHARDING_TYPES
+from dropdrift.training.config import TrainConfig
+from dropdrift.training.distributed import Ranks
+from dropdrift.training.run_folder import save_config
 
 pytest.importorskip("torchx")
 
@@ -24,7 +35,7 @@ SMALL = (
     "--loop.max-steps", "6", "--loop.log-every", "1",
 )  # fmt: skip
 # Of the log. The rest tells of a rank's own rows: means over ranks of what no sum makes.
-LOSSES = ("main", "reconstruction", "auxiliary", "auc", "log_loss")
+LOSSES = ("main", "reconstruction", "auxiliary", "auc", "log_loss", "softmax", "kl", "ndcg@10")
 
 
 def launch(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -50,29 +61,67 @@ def losses(run: Path) -> list[dict[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def one_process(prepared_folder, tmp_path_factory, succeed) -> Path:
-    out = tmp_path_factory.mktemp("one") / "run"
-    recipe = ("--recipe", "asymdiffrec", "--data.path", prepared_folder, "--out", out)
-    succeed("train", *recipe, *SMALL)
-    return out
-
-
-@pytest.mark.parametrize("shape", ["2x1", "2x2"])
-def test_two_nodes_do_as_one_process(one_process, prepared_folder, tmp_path, shape):
-    of_command = ("--data.path", str(prepared_folder), "--out", "run", *SMALL)
-    ended = launch(
-        "launch", "train", "--recipe", "asymdiffrec", "-j", shape, "--", *of_command, cwd=tmp_path
+def recipes(prepared_folder, interactions_folder, tmp_path_factory) -> Mapping[str, Path]:
+    """By case: table by table, by rows, in all ways that a CPU permits, and replicated."""
+    folder = tmp_path_factory.mktemp("recipes")
+    loop = {"max_steps": 6, "epochs": 2}
+    rowwise, adagrad = (
+        asymdiffrec(prepared_folder, sparse, **loop) for sparse in ("rowwise_adagrad", "adagrad")
     )
+    rules = ("user_id=row_wise", "item=table_row_wise")
+    matching = t2diff(interactions_folder, "adam", **loop)
+    configs = {
+        "2x1": replace(rowwise, sharding=replace(rowwise.sharding, tables=rules)),
+        "2x2": adagrad,
+        "2x2-t2diff": matching,
+    }
+    for case, config in configs.items():
+        rows = 8 if case.endswith("t2diff") else 64
+        data = replace(config.data, batch_size=rows, lanes=4)
+        save_config(replace(config, data=data), folder / f"{case}.yaml")
+    return {case: folder / f"{case}.yaml" for case in configs}
+
+
+def plan_of_all_kinds(recipe: Path) -> Path:
+    """For two nodes of two ranks: the tables cut in six ways, in turn."""
+    config = load_config(TrainConfig, recipe)
+    schema = Schema.load(config.data.path)
+    kinds = ("table_row_wise", "row_wise", "column_wise", "table_column_wise", "grid_shard",
+             "table_wise")  # fmt: skip
+    dealt_to = dealt([table.name for table in schema.tables], kinds)
+    ranks = Ranks(rank=0, world_size=4, ranks_per_node=2, device=torch.device("cpu"))
+    return write_plan(schema, config, ranks, dealt_to, recipe.with_suffix(".json"))
+
+
+@pytest.mark.parametrize("case", ["2x1", "2x2", "2x2-t2diff"])
+def test_two_nodes_do_as_one_process(recipes, tmp_path, succeed, case):
+    recipe, shape = recipes[case], case[:3]
+    # One process cuts no table.
+    succeed("train", "--recipe", recipe, "--sharding.tables", "--out", tmp_path / "one")
+    options = ("--plan", plan_of_all_kinds(recipe)) if case == "2x2" else ()
+    command = ("launch", "train", "--recipe", recipe, "-j", shape, "--", "--out", "run", *options)
+    ended = launch(*map(str, command), cwd=tmp_path)
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
-    expected = losses(one_process)
-    assert [len(entry) for entry in expected] == [3] * 6 + [2]  # of the steps and the validation
+    expected = losses(tmp_path / "one")
+    assert len(expected) == 7 + case.endswith("t2diff")  # steps and validations
     for ours, theirs in zip(losses(tmp_path / "run"), expected, strict=True):
+        assert ours
         assert ours == pytest.approx(theirs, abs=1e-5)
-    last = [line for line in ended.stdout.splitlines() if "validation AUC" in line]
+    last = [line for line in ended.stdout.splitlines() if "best at step" in line]
     assert len(last) == 1
     assert last[0].startswith(("[0] run: 6 steps", "[1] run: 6 steps"))
     world = json.loads((tmp_path / "run" / "provenance.json").read_text())["world_size"]
     assert world == int(shape[0]) * int(shape[2])
+    plans = [json.loads(p.read_text()) for p in tmp_path.glob("run/checkpoints/*/plan.json")]
+    kinds = {table["sharding_type"] for table in plans[-1]["placement"]}
+    assert (
+        kinds
+        == {
+            "2x1": {"row_wise", "table_row_wise", "table_wise"},
+            "2x2": set(SHARDING_TYPES),
+            "2x2-t2diff": {"data_parallel"},
+        }[case]
+    )
 
 
 def test_a_job_that_fails_gives_its_exit_code_and_its_reason(tmp_path):

@@ -323,7 +323,7 @@ class TestEditedPlacements:
                         for n in range(2)
                     ],
                 ),
-                "is cut by columns, but the optimizer rowwise_adagrad",
+                "is column_wise: with rowwise_adagrad on cpu it may be table_wise, row_wise, ",
             ),
             ("data_parallel", lambda t: t.update(sharding_type="table_wise"), "with adam on cpu"),
             ("data_parallel", lambda t: t["shards"].reverse(), "on all ranks, in order"),
