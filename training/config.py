@@ -82,7 +82,8 @@ class LoopConfig:
         save_in_background: Go on training while a checkpoint is written. It is copied first: each
             rank needs its tables, weights and optimizer state once more in the host's memory.
         log_every: Steps between entries of the training log.
-        timeout: Seconds after which a collective that does not end is an error.
+        timeout: Seconds that a rank waits for another one, to come and in every exchange, before it
+            names it and ends; also of the commands that use the run.
     """
 
     epochs: int = 1

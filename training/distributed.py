@@ -6,7 +6,7 @@ import gc
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -91,31 +91,26 @@ def process_group(timeout: float) -> Iterator[Ranks]:
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     here = place()
+    if here is None:
+        dist.init_process_group(
+            backend, store=HashStore(), rank=0, world_size=1, timeout=timedelta(seconds=timeout)
+        )
+        ranks = Ranks(0, 1, number_in("LOCAL_WORLD_SIZE", 1), device)
+    else:
+        connect(backend, here, gather(here, timeout), timeout)
+        ranks = Ranks(here.rank, here.world_size, here.ranks_per_node, device)
     try:
-        if here is None:
-            dist.init_process_group(
-                backend,
-                store=HashStore(),
-                rank=0,
-                world_size=1,
-                timeout=timedelta(seconds=timeout),
-            )
-            yield Ranks(0, 1, number_in("LOCAL_WORLD_SIZE", 1), device)
-        else:
-            connect(backend, here, gather(here, timeout), timeout)
-            ranks = Ranks(here.rank, here.world_size, here.ranks_per_node, device)
-            with _watched(here, ranks.activity):
-                yield ranks
+        with nullcontext() if here is None else _watched(here, ranks.activity, timeout):
+            yield ranks
     finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+        dist.destroy_process_group()
         # Cycles may still hold the group, whose threads would be met by the end of the interpreter
         # while they give up a collective's tensors: that aborts the process.
         gc.collect()
 
 
 @contextmanager
-def _watched(here: Place, activity: Activity) -> Iterator[None]:
+def _watched(here: Place, activity: Activity, timeout: float) -> Iterator[None]:
     """Turn the errors of a block that waits for other ranks into what those ranks did."""
     watch: Watch | None = None
     try:
@@ -123,7 +118,9 @@ def _watched(here: Place, activity: Activity) -> Iterator[None]:
             members = _members(here)
             # Named after these very processes: torchrun's store may be as old as the job.
             prefix = f"dropdrift/{members[0].host}/{members[0].process}/"
-            watch = Watch(members, here.rank, RankStore(store_connection(here), prefix), activity)
+            watch = Watch(
+                members, here.rank, RankStore(store_connection(here, timeout), prefix), activity
+            )
         yield
     except Exception as error:
         if watch is None:

@@ -53,19 +53,23 @@ def reason(watch: Watch, error: Exception, holder: Member | None) -> Exception:
         _tell_own(watch, error)
         return error
     timed_out = bool(_TIMED_OUT.search(str(error)))
+    still = watch.stood_still
     try:
-        watch.give_up()
-        verdict = watch.verdict or _found(watch, timed_out, raised_in(error))
+        if not timed_out:
+            time.sleep(_LOOK)  # what ends does not lose all of its connections at once
+        watch.give_up(raised_in(error))
+        verdict = watch.hear() or _found(watch, timed_out)
     except (StoreSilentError, StoreGoneError) as missing:
         verdict = watch.verdict or _of_the_store(watch, holder, missing)
-    if (still := watch.stood_still) and (watch.me.rank in verdict.ranks or not watch.verdict):
-        return HungRankError(
-            f"this process stood still for {still:.0f} s, as one that is stopped, and the other "
-            "ranks have ended"
-        )
-    if verdict.ended:
-        return LostRankError(f"another rank has ended: {verdict.text}")
-    return HungRankError(verdict.text)
+    return _in_words(verdict, watch.me.rank, still)
+
+
+def _in_words(verdict: Verdict, rank: int, still: float) -> ValueError:
+    text = f"another rank has ended: {verdict.text}" if verdict.ended else verdict.text
+    if still:
+        ended = "the other ranks have ended" if rank in verdict.ranks else f"now {text}"
+        text = f"this process stood still for {still:.0f} s, as one that is stopped, and {ended}"
+    return LostRankError(text) if verdict.ended else HungRankError(text)
 
 
 def _tell_own(watch: Watch, error: Exception) -> None:
@@ -79,7 +83,7 @@ def _tell_own(watch: Watch, error: Exception) -> None:
         return  # nobody is there to be told
 
 
-def _found(watch: Watch, timed_out: bool, place: str) -> Verdict:
+def _found(watch: Watch, timed_out: bool) -> Verdict:
     """Look at all ranks until one is to blame, or all live."""
     deadline = time.monotonic() + _SETTLE
     before = beats = watch.beats()
@@ -100,7 +104,7 @@ def _found(watch: Watch, timed_out: bool, place: str) -> Verdict:
     if not timed_out:
         text = "a connection between the ranks has ended, though all live: look at the network"
         return watch.conclude(Verdict(True, [], text))
-    return watch.conclude(_of_living(watch, beats, place))
+    return watch.conclude(_of_living(watch, beats))
 
 
 def _has_moved(before: Beat | None, now: Beat | None) -> bool:
@@ -129,10 +133,8 @@ def _of_silent(watch: Watch, members: list[Member], beats: dict[int, Beat]) -> V
     return Verdict(False, [member.rank for member in members], "; ".join(texts))
 
 
-def _of_living(watch: Watch, beats: dict[int, Beat], place: str) -> Verdict:
+def _of_living(watch: Watch, beats: dict[int, Beat]) -> Verdict:
     """All live: those that are not where the others wait are to blame."""
-    step = beats[watch.me.rank].step
-    waited = f"rank {watch.me.rank} waits for it in {place}" + (f" at step {step}" if step else "")
     elsewhere = [member for member in watch.others if not beats[member.rank].waits]
     if not elsewhere:
         texts = [f"rank {member.rank} {beats[member.rank]}" for member in watch.members]
@@ -142,7 +144,10 @@ def _of_living(watch: Watch, beats: dict[int, Beat], place: str) -> Verdict:
     for member in behind:
         watch.ask_for_stacks(member.rank)
     texts = [f"{member} is {beats[member.rank]}" for member in behind]
-    text = f"{listed(texts)}, and does not come: {waited}. If it is slow, raise loop.timeout"
+    text = (
+        f"{listed(texts)}; rank {watch.me.rank} waits for it {beats[watch.me.rank]}. If it is only "
+        "slow, raise loop.timeout"
+    )
     return Verdict(False, [member.rank for member in behind], text)
 
 

@@ -106,7 +106,7 @@ def gather(here: Place, timeout: float) -> TCPStore:
     store = _opened(here, deadline, timeout)
     wanted = [f"there/{rank}" for rank in range(here.world_size)]
     try:
-        ranks = RankStore(store, "dropdrift/")
+        ranks = RankStore(store, "dropdrift/", timeout)
         ranks.put(wanted[here.rank], this_process(here.rank).host)
         while not ranks.has(wanted):
             if time.monotonic() > deadline:
@@ -145,7 +145,7 @@ def connect(backend: str, here: Place, store: TCPStore, timeout: float) -> None:
         ) from error
 
 
-def store_connection(here: Place) -> TCPStore:
+def store_connection(here: Place, timeout: float) -> TCPStore:
     """Another connection to the store that :func:`gather` has opened.
 
     Raises:
@@ -153,7 +153,7 @@ def store_connection(here: Place) -> TCPStore:
         StoreSilentError: it does not answer.
     """
     try:
-        return within(ANSWER, lambda: _made(here, opens=False, timeout=ANSWER))
+        return _made(here, opens=False, timeout=timeout)
     except TimeoutError:
         raise StoreSilentError from None
     except RuntimeError as error:
@@ -172,7 +172,7 @@ def _opened(here: Place, deadline: float, timeout: float) -> TCPStore:
                 )
             time.sleep(_POLL)
     try:
-        return within(timeout, lambda: _made(here, opens=here.has_store, timeout=timeout))
+        return _made(here, opens=here.has_store, timeout=timeout)
     except TimeoutError:
         raise ValueError(_silent(here)) from None
     except RuntimeError as error:
@@ -184,14 +184,19 @@ def _opened(here: Place, deadline: float, timeout: float) -> TCPStore:
 
 
 def _made(here: Place, *, opens: bool, timeout: float) -> TCPStore:
-    return TCPStore(
-        here.address,
-        here.port,
-        here.world_size,
-        is_master=opens,
-        timeout=timedelta(seconds=timeout),
-        wait_for_workers=False,
-        multi_tenant=True,
+    # torch asks the network for names on the way, which may take seconds; and for a store whose
+    # process is stopped it waits for ever.
+    return within(
+        timeout + ANSWER,
+        lambda: TCPStore(
+            here.address,
+            here.port,
+            here.world_size,
+            is_master=opens,
+            timeout=timedelta(seconds=timeout),
+            wait_for_workers=False,
+            multi_tenant=True,
+        ),
     )
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 from torch._C._distributed_c10d import TCPStore
 
 T = TypeVar("T")
 
-# Seconds within which a store that is there answers.
-ANSWER = 5.0
+# Seconds within which a store that is there answers, however busy its machine is.
+ANSWER = 10.0
 
 
 class StoreGoneError(Exception):
@@ -33,18 +33,19 @@ class RankStore:
     Args:
         store: a connection that nothing else uses.
         prefix: of all names.
+        answer: seconds within which the store answers.
 
     Raises:
         StoreGoneError: there is nothing to connect to; as all methods.
-        StoreSilentError: a method had no answer within ``ANSWER`` seconds.
+        StoreSilentError: a method had no answer in time.
     """
 
-    def __init__(self, store: TCPStore, prefix: str) -> None:
-        self._store, self._prefix = store, prefix
+    def __init__(self, store: TCPStore, prefix: str, answer: float = ANSWER) -> None:
+        self._store, self._prefix, self._answer = store, prefix, answer
         self._lock = threading.Lock()
         self._unanswered: _Call[Any] | None = None
         try:
-            self._line = socket.create_connection((store.host, store.port), ANSWER)
+            self._line = socket.create_connection((store.host, store.port), answer)
         except OSError as error:
             raise StoreGoneError from error
         self._line.setblocking(False)
@@ -52,6 +53,10 @@ class RankStore:
     def put(self, name: str, value: str) -> None:
         """Write ``value``, over whatever is there."""
         self._answered(lambda: self._store.set(self._prefix + name, value))
+
+    def put_and_look(self, name: str, value: str, looked_for: Sequence[str]) -> list[str]:
+        """Write ``value``; which of the names ``looked_for`` are there."""
+        return self._answered(lambda: self._put_and_look(self._prefix + name, value, looked_for))
 
     def put_first(self, name: str, value: str) -> str:
         """What is written under ``name``: ``value`` if nothing was."""
@@ -74,16 +79,20 @@ class RankStore:
         """Let go of the second connection; every later call raises :class:`StoreGoneError`."""
         self._line.close()
 
+    def _put_and_look(self, key: str, value: str, looked_for: Sequence[str]) -> list[str]:
+        self._store.set(key, value)
+        return [name for name in looked_for if self._store.check([self._prefix + name])]
+
     def _answered(self, action: Callable[[], T]) -> T:
         # One at a time: behind a call that has no answer there is none either.
-        if not self._lock.acquire(timeout=ANSWER):
+        if not self._lock.acquire(timeout=self._answer):
             raise StoreSilentError
         try:
             self._check_line()
             if self._unanswered is not None and not self._unanswered.ends_within(0.0):
                 raise StoreSilentError
             call = _Call(action)
-            self._unanswered = None if call.ends_within(ANSWER) else call
+            self._unanswered = None if call.ends_within(self._answer) else call
             if self._unanswered is not None:
                 raise StoreSilentError
             return call.result()

@@ -12,6 +12,9 @@ from types import FrameType, TracebackType
 # A stack is told from the inside out; what began it is the command line and the same everywhere.
 FRAMES = 30
 
+# Threads that only look after the others.
+_OF_THE_WATCH = ("watch", "store")
+
 # Modules in whose functions a thread waits for other ranks.
 _COLLECTIVES = ("torch.distributed.", "torchrec.distributed.comm_ops")
 _PATHS = sysconfig.get_paths()
@@ -33,7 +36,7 @@ def places() -> list[str]:
 
 
 def stacks() -> list[str]:
-    """A line for each thread but the caller's: its functions, the innermost first."""
+    """A line for each thread but the watch's: its functions, the innermost first."""
     return [
         f"{name}: {' < '.join(_described(each, each.f_lineno) for each in _frames(frame)[:FRAMES])}"
         for name, frame in _threads()
@@ -57,11 +60,11 @@ def raised_in(error: BaseException) -> str:
 
 
 def _threads() -> Iterator[tuple[str, FrameType]]:
-    """All threads but the caller's, the main thread first."""
+    """All threads but the watch's, the main thread first."""
     frames = sys._current_frames()
     main = threading.main_thread()
     for thread in sorted(threading.enumerate(), key=lambda thread: thread is not main):
-        if thread is not threading.current_thread() and thread.ident in frames:
+        if thread.name not in _OF_THE_WATCH and thread.ident in frames:
             yield thread.name, frames[thread.ident]
 
 

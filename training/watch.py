@@ -17,7 +17,8 @@ from dropdrift.training.rank_store import RankStore, StoreGoneError, StoreSilent
 from dropdrift.training.stacks import places, stacks, waits_for_others
 
 BEAT = 1.0  # seconds between two beats
-STILL = 3.0  # seconds without a beat from which a process is said to have stood still
+STILL = 3.0  # seconds by which a beat is late where a process has stood still
+RECENT = 60.0  # seconds for which that is worth a word
 GRACE = 10.0  # seconds that a rank has to end after another has
 FAILED = 2  # the exit code of a mistake
 
@@ -83,6 +84,8 @@ class _State:
     answered: float = field(default_factory=time.monotonic)
     waits_since: float | None = None
     stood_still: float = 0.0
+    stood_still_until: float = -RECENT
+    gave_up_in: str = ""
 
 
 class Watch:
@@ -101,7 +104,6 @@ class Watch:
         self.members, self.me = members, members[rank]
         self._store, self._activity = store, activity
         self._count = 0
-        self._gave_up = False
         self._state = _State()
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -124,11 +126,18 @@ class Watch:
 
     @property
     def stood_still(self) -> float:
-        """Seconds for which this process once did nothing at all, as one that was stopped; or 0."""
-        since = self._state.waits_since
-        now = time.monotonic() - since if since is not None else 0.0
-        longest = max(now, self._state.stood_still)
-        return longest if longest > BEAT + STILL else 0.0
+        """Seconds for which this process did nothing at all, as one that is stopped; or 0."""
+        now, since = time.monotonic(), self._state.waits_since
+        if since is not None and now - since > BEAT + STILL:
+            return now - since
+        return self._state.stood_still if now - self._state.stood_still_until < RECENT else 0.0
+
+    def hear(self) -> Verdict | None:
+        """Why the group ends, if some rank has said it; raises as :meth:`beats`."""
+        if self.verdict is None and (text := self._store.get("verdict")):
+            self._state.verdict = Verdict(**json.loads(text))
+            self._store.put(f"done/{self.me.rank}", "")
+        return self.verdict
 
     def beats(self) -> dict[int, Beat]:
         """The last beat of every rank that has had one.
@@ -140,9 +149,9 @@ class Watch:
         texts = {member.rank: self._store.get(f"beat/{member.rank}") for member in self.members}
         return {rank: Beat(**json.loads(text)) for rank, text in texts.items() if text}
 
-    def give_up(self) -> None:
-        """Say that this rank has waited for others in vain."""
-        self._gave_up = True
+    def give_up(self, place: str) -> None:
+        """Say that this rank has waited for others in vain, in the function ``place``."""
+        self._state.gave_up_in = place
         self._put_beat()
 
     def ask_for_stacks(self, rank: int) -> None:
@@ -160,8 +169,9 @@ class Watch:
         return self._state.verdict
 
     def wait_until_heard(self, seconds: float) -> None:
-        """Wait until every rank has heard the verdict, or so long."""
-        names = [f"done/{member.rank}" for member in self.members]
+        """Wait until every rank that can has heard the verdict, or so long."""
+        deaf = self.verdict.ranks if self.verdict and self.verdict.ended else []
+        names = [f"done/{member.rank}" for member in self.members if member.rank not in deaf]
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and not self._store.has(names):
             time.sleep(BEAT / 10)
@@ -180,44 +190,49 @@ class Watch:
         while not self._waited():
             try:
                 self._beat()
+                self._state.answered = time.monotonic()
             except StoreSilentError:
-                continue
+                pass
             except StoreGoneError:
-                return
-            self._state.answered = time.monotonic()
-            if self.verdict is None:
-                continue
-            heard = heard or time.monotonic()
-            if time.monotonic() - heard > GRACE:
-                self._end(self.verdict)
+                if self.verdict is None and not self.stood_still:
+                    return  # the others have left, as they do in the end
+                gone = Verdict(True, [], "the group's store, and the process that held it")
+                self._state.verdict = self.verdict or gone
+            if self.verdict is not None:
+                heard = heard or time.monotonic()
+                if time.monotonic() - heard > GRACE:
+                    self._end(self.verdict)
 
     def _waited(self) -> bool:
         """Wait for the next beat; whether there is none."""
         self._state.waits_since = since = time.monotonic()
         left = self._left.wait(BEAT if self._count else 0.0)
-        self._state.stood_still = max(self._state.stood_still, time.monotonic() - since)
+        now = time.monotonic()
+        if now - since > BEAT + STILL:
+            self._state.stood_still, self._state.stood_still_until = now - since, now
         self._state.waits_since = None
         return left
 
     def _beat(self) -> None:
-        self._put_beat()
-        if self.verdict is None and (text := self._store.get("verdict")):
-            self._state.verdict = Verdict(**json.loads(text))
-            self._store.put(f"done/{self.me.rank}", "")
-        mine = f"/{self.me.rank}"
-        if self._store.has([f"ask{mine}"]) and not self._store.has([f"told{mine}"]):
+        asked, told = f"ask/{self.me.rank}", f"told/{self.me.rank}"
+        there = self._put_beat("verdict", asked)
+        if "verdict" in there:
+            self.hear()
+        if asked in there and not self._store.has([told]):
             for stack in stacks():
                 self._say(stack)
-            self._store.put(f"told{mine}", "")
+            self._store.put(told, "")
 
-    def _put_beat(self) -> None:
+    def _put_beat(self, *looked_for: str) -> list[str]:
         self._count += 1
-        self._store.put(f"beat/{self.me.rank}", json.dumps(asdict(self._this_beat())))
+        beat = json.dumps(asdict(self._this_beat()))
+        return self._store.put_and_look(f"beat/{self.me.rank}", beat, looked_for)
 
     def _this_beat(self) -> Beat:
-        waits = self._gave_up or waits_for_others()
-        activity = self._activity
-        return Beat(self._count, time.time(), activity.step, activity.doing, places(), waits)
+        activity, place = self._activity, self._state.gave_up_in
+        where = [place] if place else places()
+        waits = bool(place) or waits_for_others()
+        return Beat(self._count, time.time(), activity.step, activity.doing, where, waits)
 
     def _end(self, verdict: Verdict) -> NoReturn:
         self._say(
