@@ -82,6 +82,19 @@ def test_the_time_limit(client: Client) -> None:
     say(f"{handle}: warned of its time limit; saved step {trained[-1]}, and went on from there")
 
 
+def test_a_mistake_in_a_job(client: Client) -> None:
+    """Found by the first rank alone; no requeue would mend it."""
+    # The launch cannot know what data the cluster has.
+    handle = client.train("mistaken", "--max-requeues", "2", data="absent")
+    client.await_status(handle, "FAILED")
+    said = client.log_of_the_script(handle)
+    assert "exit code 2" in said, said
+    assert "not requeued" in said, said
+    assert "requeued" not in client.status(handle)
+    line = next(line for line in client.logs(handle).splitlines() if "absent" in line)
+    say(f"{handle}: a mistake is not requeued: {line}")
+
+
 def test_a_link_that_is_down(client: Client, network: Network) -> None:
     """Slurm finds that a node does not answer, and starts the job again when it does."""
     # The first node has the first rank, the place where the others meet, and the job's script.

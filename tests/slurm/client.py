@@ -15,7 +15,7 @@ from typing import Literal
 SECONDS_OF_A_JOB = 300
 DROPDRIFT = [sys.executable, "-m", "dropdrift"]
 OF_TRAIN = (
-    "--data.path", "data", "--data.lanes", "2", "--data.batch-size", "64", "--loop.epochs", "50",
+    "--data.lanes", "2", "--data.batch-size", "64", "--loop.epochs", "50",
     "--loop.max-steps", "60", "--loop.log-every", "1",
 )  # fmt: skip
 
@@ -45,12 +45,13 @@ class Client:
         assert ended.returncode == code, f"{arguments} ended with {ended.returncode}: {said}"
         return said
 
-    def train(self, out: str, *options: str, checkpoint_every: int = 5) -> str:
+    def train(self, out: str, *options: str, data: str = "data", checkpoint_every: int = 5) -> str:
         """Ask for a training on two nodes; the job's handle."""
         job = ("-j", "2x1", "--scheduler", "slurm", "--scheduler-args", "time=20", *options)
-        of_train = (*OF_TRAIN, "--loop.checkpoint-every", str(checkpoint_every), "--out", out)
+        of_train = ("--data.path", data, "--loop.checkpoint-every", str(checkpoint_every))
         recipe = ("--recipe", "asymdiffrec-demo")
-        said = self.dropdrift("launch", "train", *recipe, *job, "--", *of_train)
+        train = ("launch", "train", *recipe, *job, "--", *OF_TRAIN, *of_train, "--out", out)
+        said = self.dropdrift(*train)
         handle = said.splitlines()[0]
         assert re.fullmatch(r"slurm://dropdrift/\d+", handle), said
         return handle
@@ -81,8 +82,7 @@ class Client:
 
     def log_of_the_script(self, handle: str) -> str:
         """Of what ran the nodes' processes, and requeues them."""
-        [path] = (self.folder / "runs" / "slurm").glob(f"*-{number(handle)}.log")
-        return path.read_text()
+        return (self.folder / "runs" / "slurm" / f"train-{number(handle)}.log").read_text()
 
     def losses(self, out: str) -> list[str]:
         """The log of a run, a line for each step and validation."""

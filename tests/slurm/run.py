@@ -19,6 +19,7 @@ from checks import (
     test_a_killed_torchrun,
     test_a_killed_worker,
     test_a_link_that_is_down,
+    test_a_mistake_in_a_job,
     test_an_undisturbed_run,
     test_the_time_limit,
     test_what_slurm_or_the_command_refuses,
@@ -44,6 +45,7 @@ def main() -> None:
             test_a_killed_worker,
             test_a_killed_torchrun,
             test_the_time_limit,
+            test_a_mistake_in_a_job,
             test_a_cancelled_job,
         ):
             check(client)
