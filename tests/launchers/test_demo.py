@@ -28,12 +28,16 @@ def test_the_demonstration_compares_both_models(tmp_path: Path, capsys) -> None:
 def test_the_benchmark_times_both_models_and_the_loader(prepared_folder, tmp_path, capsys) -> None:
     result = tmp_path / "costs.json"
     options = ["--data", str(prepared_folder), "--steps", "3", "--repetitions", "2"]
+    options += ["--method", "multivae"]
     recipe = tmp_path / "small.yaml"
     recipe.write_text("data: {batch_size: 64}\nmodel: {dcnv2: {deep_widths: [16]}}\n")
     assert (
         bench.run(["training-step", *options, "--recipe", str(recipe), "--out", str(result)]) == 0
     )
-    assert "ratio" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "multivae" in printed
+    assert "ratio" in printed
     assert '"loader_ratio"' in result.read_text()
+    assert '"method": "multivae"' in result.read_text()
     with pytest.raises(ValueError, match="steps is 500"):
         bench.run(["--data", str(prepared_folder), "--steps", "500", "--recipe", str(recipe)])

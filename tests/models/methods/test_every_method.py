@@ -186,6 +186,20 @@ def test_the_head_learns_from_the_task_on_clean_rows_alone(batch, kind):
 
 
 @every_method
+def test_losses_in_bf16_are_about_those_in_fp32(batch, kind):
+    base, embedded, missing, labels = batch
+    model = method(kind)
+    expected, parts = model.losses(base, embedded, missing, labels, 1, 0)
+    with torch.autocast("cpu", torch.bfloat16):
+        total, rounded = model.losses(base, embedded, missing, labels, 1, 0)
+    torch.testing.assert_close(total.float(), expected, rtol=0.03, atol=0.01)
+    assert parts.keys() == rounded.keys()
+    assert all(part.dtype == torch.float32 for part in rounded.values())
+    total.backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+
+@every_method
 @pytest.mark.parametrize("gone", [False, True])
 def test_serving_is_finite_with_everything_there_and_nothing(batch, kind, gone):
     base, embedded, _, _ = batch
