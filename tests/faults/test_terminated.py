@@ -31,9 +31,9 @@ def check_saved(job: Job) -> None:
     """All has ended within seconds, with a checkpoint of the step that it tells of."""
     code = job.end(seconds=60)
     told = re.findall(r"ended by SIGTERM: saved step (\d+); go on with --resume", job.said)
-    assert len(told) == 1, job.said
-    assert checkpoints(job.run)[-1] == int(told[0])
-    assert MID_EPOCH <= int(told[0]) < LAST_STEP
+    (step,) = {int(number) for number in told}  # torchrun repeats it
+    assert checkpoints(job.run)[-1] == step
+    assert MID_EPOCH <= step < LAST_STEP
     assert "Traceback" not in "".join(job.messages())
     assert code == (143 if "launch" in job.process.args else 1)  # torchrun has its own
 
@@ -42,8 +42,8 @@ def check_saved(job: Job) -> None:
     "to",
     [
         pytest.param("one worker", marks=pytest.mark.faults),
-        "torchrun",
-        pytest.param("dropdrift launch", marks=pytest.mark.faults),
+        pytest.param("torchrun", marks=pytest.mark.faults),
+        "dropdrift launch",
     ],
 )
 def test_sigterm_saves_and_the_run_goes_on(undisturbed, prepared_folder, tmp_path, start, to):
