@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -21,13 +22,21 @@ from torch.distributed.elastic.agent.server.api import (
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+from torch.distributed.elastic.rendezvous.api import RendezvousError
 from torch.distributed.elastic.utils.store import barrier
 
 from dropdrift.launchers.failure import SIGNALLED, Failure, Kind, find, say, tell
 
-# How long a node that has failed waits for what the others know of it, seconds.
-PATIENCE = 5.0
+# How long a node that has failed waits for the others to know of it, seconds.
+PATIENCE = 15.0
+# How long ranks may take to find by themselves that the job has failed on another node, and how
+# long they then have to end, seconds.
+_FINDING, _ENDING = 5.0, 5
 _KEY = "dropdrift/first-failure"
+
+
+class OtherNodeError(Exception):
+    """The job has failed on another node, and the ranks of this one have not found it."""
 
 
 class ReportingAgent(LocalElasticAgent):
@@ -38,6 +47,8 @@ class ReportingAgent(LocalElasticAgent):
     """
 
     failure: Failure | None = None
+    _failed_elsewhere: float | None = None  # since when that is known
+    _is_shared = False  # whether the first failure is known to all nodes, or is going to be
 
     def run(self, role: str = DEFAULT_ROLE) -> RunResult:
         """As torch's, which calls it once."""
@@ -46,6 +57,12 @@ class ReportingAgent(LocalElasticAgent):
         except SignalException as error:
             self.failure = self.failure or self._signalled(error.sigval)
             raise
+        except (OtherNodeError, RendezvousError) as error:
+            if self._worker_group.state is not WorkerState.HEALTHY:
+                raise  # the nodes have not met
+            gone = "another node has ended: see its log"
+            self.failure = self._of_all_nodes(Failure(Kind.LOST, gone, exit_code=1))
+            raise OtherNodeError from error
         if self.failure is not None:
             # The job has ended: a scheduler that ends the rest of it changes nothing here.
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -63,7 +80,20 @@ class ReportingAgent(LocalElasticAgent):
                 for rank, failed in result.failures.items()
             ]
             self._report(sorted(failures, key=lambda failure: failure.order))
+        elif result.state is WorkerState.HEALTHY and self._has_failed_elsewhere():
+            self._shutdown_timeout = _ENDING
+            raise OtherNodeError
         return result
+
+    def _has_failed_elsewhere(self) -> bool:
+        """Whether another node has failed so long ago that these ranks stand still."""
+        group: Any = self._worker_group
+        now = time.monotonic()
+        with suppress(RuntimeError):  # the first node is gone, which the rendezvous will say
+            waits = group.group_world_size > 1 and self._failed_elsewhere is None
+            if waits and group.store.check([_KEY]):
+                self._failed_elsewhere = now
+        return self._failed_elsewhere is not None and now > self._failed_elsewhere + _FINDING
 
     def _report(self, failures: list[Failure]) -> None:
         """Of an attempt, the first failure first; it is said here if there is another attempt."""
@@ -94,20 +124,25 @@ class ReportingAgent(LocalElasticAgent):
     def _of_all_nodes(self, failure: Failure) -> Failure:
         """The first failure of the job: this node's, or what another node knows."""
         group: Any = self._worker_group
-        if group.group_world_size == 1:
-            return failure
-        store = group.store
         # Where a node is gone, or does not know of the failure yet, its own is all there is.
         with suppress(RuntimeError):
+            if group.group_world_size == 1:
+                return failure
             if failure.kind is not Kind.LOST:
-                store.set(_KEY, json.dumps(failure.as_mapping()))
+                group.store.set(_KEY, json.dumps(failure.as_mapping()))
             else:
-                store.wait([_KEY], timedelta(seconds=PATIENCE))
-                known = Failure.from_mapping(json.loads(store.get(_KEY)))
+                group.store.wait([_KEY], timedelta(seconds=PATIENCE))
+                known = Failure.from_mapping(json.loads(group.store.get(_KEY)))
                 failure = replace(known, traceback="") if known else failure
-            # The first node has the store: it stays until the others have read it.
-            barrier(store, group.group_world_size, f"{_KEY}/read/", PATIENCE)
+            self._is_shared = True
         return failure
+
+    def wait_for_other_nodes(self) -> None:
+        """Let them read the first failure: the first node has the store, which ends with it."""
+        group: Any = self._worker_group
+        if self._is_shared:
+            with suppress(RuntimeError):
+                barrier(group.store, group.group_world_size, f"{_KEY}/read/", PATIENCE)
 
 
 def _failure(rank: int, ranks: int, failed: ProcessFailure, *, by_itself: bool) -> Failure:

@@ -21,7 +21,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.elastic.rendezvous.api import RendezvousError
 from torch.distributed.run import parse_args, run
 
-from dropdrift.launchers.agent import ReportingAgent
+from dropdrift.launchers.agent import OtherNodeError, ReportingAgent
 from dropdrift.launchers.failure import TELLER, Failure, Kind, leave, parent_tells, say, tell
 from dropdrift.launchers.one_line import one_line
 
@@ -33,6 +33,7 @@ _SAID_ANYWAY = (
     "Got termination signal",
     "Error waiting on exit barrier",
     "has failed to shutdown the rendezvous",
+    "has failed to send a keep-alive heartbeat",
 )
 _LOGGERS = ("torch.distributed.elastic", "torch.distributed.run", "torch.distributed.launcher")
 
@@ -46,15 +47,17 @@ def main(arguments: Sequence[str]) -> int:
         try:
             run(parse_args(list(arguments)))  # type: ignore[no-untyped-call]
             return 0
-        except (ChildFailedError, SignalException):
+        except (ChildFailedError, SignalException, OtherNodeError):
             failure = agents[-1].failure
             assert failure is not None, "the agent has not seen why"
         except RendezvousError as error:
             why = str(error.__cause__ or error) or "they have not come in time"
             message = f"the nodes have not met: {one_line(why)}"
-            failure = Failure.of_this_process(Kind.MISTAKE, message, exit_code=1)
+            failure = Failure.of_this_process(Kind.LOST, message, exit_code=1)
     if not (leave(failure) and told_by_parent):
         tell(failure)
+    for agent in agents:
+        agent.wait_for_other_nodes()
     return failure.exit_code
 
 

@@ -128,6 +128,18 @@ def test_both_nodes_say_what_failed_on_one(tmp_path, free_port):
     assert re.fullmatch(FIRST + rf"exit code 2\): {re.escape(MISTAKE)}", said[0])
 
 
+def test_a_node_whose_rank_stands_still_ends_with_the_job(tmp_path, free_port):
+    options = (
+        "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-id=two",
+        f"--rdzv-endpoint=localhost:{free_port}",
+    )  # fmt: skip
+    nodes = [start(tmp_path, "0=stopped", "1=late_mistake", options=options) for _ in range(2)]
+    both = [ended(node) for node in nodes]
+    assert [code for code, _ in both] == [2, 2]
+    for _, said in both:
+        assert re.fullmatch(FIRST + rf".*{MISTAKE}", said[-1]), said
+
+
 def test_nodes_that_do_not_meet(tmp_path, free_port):
     options = (
         "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-id=two",
