@@ -41,6 +41,7 @@ CASES = (
     "ranking-adam",
     "ranking-rowwise_adagrad-fp16",
     "ranking-adagrad-fp16",
+    "ranking-rowwise_adagrad-fp32-rows",
     "matching-adagrad",
     "matching-adam",
 )
@@ -91,14 +92,15 @@ def configs(prepared_folder, interactions_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("parity")
     made = {}
     for case in CASES:
-        kind, optimizer, *precision = case.split("-")
+        kind, optimizer, *others = case.split("-")
         config = (
             ranking(prepared_folder, optimizer)
             if kind == "ranking"
             else matching(interactions_folder, optimizer)
         )
-        model = replace(config.model, table_precision=precision[0] if precision else "fp32")
-        made[case] = replace(config, model=model, out=folder / "runs" / case)
+        model = replace(config.model, table_precision=others[0] if others else "fp32")
+        sharding = ShardingConfig(types=("row_wise",)) if "rows" in others else config.sharding
+        made[case] = replace(config, model=model, sharding=sharding, out=folder / "runs" / case)
         save_config(made[case], folder / f"{case}.yaml")
     return folder, made
 
@@ -139,7 +141,10 @@ def test_planned_bytes_are_those_that_the_ranks_hold(case, configs, told):
     )
 
 
-def test_the_cases_cut_by_columns_and_replicate(told):
+def test_the_cases_cut_by_rows_and_columns_and_replicate(told):
+    ids = told["ranking-rowwise_adagrad-fp32-rows"][0]["document"]["placement"][0]
+    assert ids["table"] == "user_id"
+    assert [(s["rank"], s["row"], s["rows"]) for s in ids["shards"]] == [(0, 0, 100), (1, 100, 100)]
     item = told["matching-adagrad"][0]["document"]["placement"][0]
     assert item["table"] == "item_id"
     assert sorted((s["rank"], s["column"], s["columns"]) for s in item["shards"]) == [
