@@ -20,7 +20,7 @@ BEAT = 1.0  # seconds between two beats
 STILL = 3.0  # seconds by which a beat is late where a process has stood still
 RECENT = 60.0  # seconds for which that is worth a word
 GRACE = 10.0  # seconds that a rank has to end after another has
-FAILED = 2  # the exit code of a mistake
+FAILED = 1  # the exit code where another rank is to blame
 
 
 @dataclass
