@@ -8,6 +8,8 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
+from dropdrift.training.hangs import is_of_another
+
 
 class CheckpointThread:
     """Every rank has one, and must make it, start it and wait for it in the same order.
@@ -37,27 +39,27 @@ class CheckpointThread:
         return self._error is not None
 
     def wait(self) -> None:
-        """Wait for the action's end on all ranks.
+        """Wait for the action's end on this rank.
+
+        Where it has failed on another rank alone, that one ends, as this one will then notice.
 
         Raises:
-            ValueError: it has failed, here or on another rank.
+            ValueError: it has failed.
+            OSError: it has failed, on all ranks.
             RuntimeError: it has waited for another rank in vain.
         """
         if self._thread is None:
             return
         self.join()
         self._thread, error, self._error = None, self._error, None
-        if isinstance(error, RuntimeError):
-            raise error  # the others cannot be asked any more
-        told: list[str | None] = [None] * dist.get_world_size()
-        dist.all_gather_object(told, None if error is None else _in_one_line(error))
-        if isinstance(error, (ValueError, OSError)):
+        if error is None:
+            return
+        if isinstance(error, (ValueError, OSError)) or (
+            isinstance(error, RuntimeError) and is_of_another(error)
+        ):
             raise error
-        for rank, text in enumerate(told):
-            if text is not None:
-                raise ValueError(
-                    f"a checkpoint could not be written beside training: rank {rank}: {text}"
-                ) from error
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"a checkpoint could not be written beside training: {said}") from error
 
     def join(self) -> None:
         """Wait for the action's end on this rank, whatever it was."""
@@ -69,7 +71,3 @@ class CheckpointThread:
             action()
         except BaseException as error:  # noqa: BLE001  # raised again in wait()
             self._error = error
-
-
-def _in_one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -160,8 +160,7 @@ def test_an_error_ends_training_within_steps(config, monkeypatch, error):
         train(replace(config, loop=loop), show_progress=False)
     if isinstance(error, TypeError):
         assert str(ended.value) == (
-            "a checkpoint could not be written beside training: rank 0: TypeError: of a test in "
-            "two lines"
+            "a checkpoint could not be written beside training: TypeError: of a test in two lines"
         )
     lines = (config.out / "log.jsonl").read_text().splitlines()
     assert 2 * EVERY <= json.loads(lines[-1])["step"] <= 2 * EVERY + 2

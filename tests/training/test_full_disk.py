@@ -70,9 +70,15 @@ def test_a_checkpoint_without_room_is_not_begun(config):
     assert written < needed < 1.5 * written + 65_536
 
 
-@pytest.mark.parametrize(("after", "left"), [(False, 0), (False, 200_000), (True, 0)])
-def test_room_that_is_taken_while_it_is_written(config, small_disk, monkeypatch, after, left):
+@pytest.mark.parametrize(
+    ("after", "left", "beside"),
+    [(False, 0, False), (False, 200_000, False), (True, 0, False), (False, 0, True)],
+)
+def test_room_that_is_taken_while_it_is_written(
+    config, small_disk, monkeypatch, after, left, beside
+):
     """When torch begins to write, a little later, or when the marker is to be written."""
+    config = replace(config, loop=replace(config.loop, save_in_background=beside))
     save, filler = checkpoint_writer.save, small_disk / "filler"
 
     def fill() -> None:
