@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -25,11 +26,10 @@ EVERY, LAST = 4, 14
 BEHIND = 2  # steps that training is ahead when a checkpoint is written
 
 
-@pytest.fixture
-def config(prepared_folder, tmp_path) -> TrainConfig:
+def configuration(data: Path, out: Path) -> TrainConfig:
     return TrainConfig(
-        out=tmp_path / "run",
-        data=DataConfig(path=prepared_folder, batch_size=128),
+        out=out,
+        data=DataConfig(path=data, batch_size=128),
         model=ModelConfig(dcnv2=DCNv2Config(deep_widths=(8,), z_width=4)),
         loop=LoopConfig(
             max_steps=LAST,
@@ -39,6 +39,11 @@ def config(prepared_folder, tmp_path) -> TrainConfig:
             save_in_background=True,
         ),
     )
+
+
+@pytest.fixture
+def config(prepared_folder, tmp_path) -> TrainConfig:
+    return configuration(prepared_folder, tmp_path / "run")
 
 
 class SlowWriting:
@@ -89,14 +94,19 @@ def kept(out: Path) -> dict[str, bytes]:
 SAME = ("__0_0.distcp", "state.json")
 
 
-@pytest.mark.parametrize("sparse", ["rowwise_adagrad", "adam"])
-def test_checkpoints_are_those_of_saving_at_once(config, tmp_path, monkeypatch, sparse):
+@pytest.fixture(scope="module", params=["rowwise_adagrad", "adam"])
+def at_once(request, prepared_folder, tmp_path_factory) -> TrainConfig:
+    """A run whose training waits for its checkpoints."""
+    config = configuration(prepared_folder, tmp_path_factory.mktemp("at_once") / "run")
+    loop = replace(config.loop, save_in_background=False)
+    config = replace(config, loop=loop, optimizer=OptimizerConfig(sparse=request.param))
+    train(config, show_progress=False)
+    return config
+
+
+def test_checkpoints_are_those_of_saving_at_once(config, at_once, monkeypatch):
     """While they are written, the tables are trained further, in place."""
-    config = replace(config, optimizer=OptimizerConfig(sparse=sparse))
-    at_once = replace(
-        config, out=tmp_path / "at_once", loop=replace(config.loop, save_in_background=False)
-    )
-    train(at_once, show_progress=False)
+    config = replace(config, optimizer=at_once.optimizer)
     slow = SlowWriting(monkeypatch)
     train(config, show_progress=False)
     assert slow.overlaps == {4: BEHIND, 8: BEHIND, 12: BEHIND, LAST: 0}
@@ -186,19 +196,12 @@ def test_a_checkpoint_is_completed_where_training_fails(config, monkeypatch):
     assert checkpoint_threads() == []
 
 
-def test_it_may_be_changed_where_a_run_goes_on(config, monkeypatch, tmp_path):
-    at_once = replace(config, loop=replace(config.loop, save_in_background=False))
-    monkeypatch.setattr(Trainer, "_is_at_its_end", lambda trainer: trainer.state.step >= EVERY)
-    train(at_once, show_progress=False)
-    monkeypatch.undo()
+def test_it_may_be_changed_where_a_run_goes_on(config, at_once):
+    shutil.copytree(at_once.out, config.out)
     (config.out / "result.json").unlink()
-    train(replace(config, resume=True), show_progress=False)
-    whole = replace(at_once, out=tmp_path / "whole")
-    train(whole, show_progress=False)
-    assert (
-        kept(config.out)["step-000000014/__0_0.distcp"]
-        == (kept(whole.out)["step-000000014/__0_0.distcp"])
-    )
+    shutil.rmtree(checkpoint_path(config.out / "checkpoints", LAST))
+    train(replace(config, optimizer=at_once.optimizer, resume=True), show_progress=False)
+    assert kept(config.out) == kept(at_once.out)
 
 
 def checkpoint_threads() -> list[str]:
