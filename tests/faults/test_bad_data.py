@@ -26,7 +26,7 @@ from dropdrift.data.schema import Schema
 pytestmark = pytest.mark.timeout(400)
 
 ROWS_PER_GROUP = 600
-# From the message of the rank that finds it to the end of all processes. Alone on two cores: 2.
+# From the message of the rank that finds it to the end of all processes, on a machine that is busy.
 SECONDS_TO_STOP = 30
 
 
@@ -37,24 +37,15 @@ def last_row_group(data: Path) -> RowGroup:
     return loader._part.row_groups[loader._row_group_order(0)[-1]]
 
 
-def with_value(group: RowGroup, name: str, value: object) -> None:
-    """Give the last row of the row group another value."""
-    table = pq.read_table(group.path)
-    column = table.schema.get_field_index(name)
-    values = table.column(name).to_pylist()
-    values[group.index * ROWS_PER_GROUP + group.rows - 1] = value
-    changed = table.set_column(column, name, pa.array(values, table.schema.types[column]))
-    pq.write_table(changed, group.path, row_group_size=ROWS_PER_GROUP, compression="zstd")
-
-
 def an_id_out_of_range(group: RowGroup) -> str:
-    with_value(group, "item_id", 10**6)
+    """In the last row."""
+    table = pq.read_table(group.path)
+    column = table.schema.get_field_index("item_id")
+    ids = table.column(column).to_pylist()
+    ids[group.index * ROWS_PER_GROUP + group.rows - 1] = 10**6
+    changed = table.set_column(column, "item_id", pa.array(ids, pa.int32()))
+    pq.write_table(changed, group.path, row_group_size=ROWS_PER_GROUP, compression="zstd")
     return f"{group.path}: field 'item_id' holds id 1000000"
-
-
-def a_label_that_is_none(group: RowGroup) -> str:
-    with_value(group, "label:click", 2)
-    return f"{group.path}: label 'click' is 2, must be 0, 1 or null"
 
 
 def a_damaged_row_group(group: RowGroup) -> str:
@@ -67,12 +58,7 @@ def a_damaged_row_group(group: RowGroup) -> str:
 
 
 @pytest.mark.parametrize(
-    "spoil",
-    [
-        an_id_out_of_range,
-        pytest.param(a_label_that_is_none, marks=pytest.mark.faults),
-        pytest.param(a_damaged_row_group, marks=pytest.mark.faults),
-    ],
+    "spoil", [an_id_out_of_range, pytest.param(a_damaged_row_group, marks=pytest.mark.faults)]
 )
 def test_bad_data_of_one_rank_in_mid_training(
     undisturbed, prepared_folder, tmp_path, start, spoil: Callable[[RowGroup], str]

@@ -18,7 +18,7 @@ from tests.faults.jobs import (
     train_command,
 )
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
 
 def launched(*command: str) -> list[str]:
@@ -38,14 +38,7 @@ def check_saved(job: Job) -> None:
     assert code == (143 if "launch" in job.process.args else 1)  # torchrun has its own
 
 
-@pytest.mark.parametrize(
-    "to",
-    [
-        pytest.param("one worker", marks=pytest.mark.faults),
-        pytest.param("torchrun", marks=pytest.mark.faults),
-        "dropdrift launch",
-    ],
-)
+@pytest.mark.parametrize("to", ["one worker", "torchrun", "dropdrift launch"])
 def test_sigterm_saves_and_the_run_goes_on(undisturbed, prepared_folder, tmp_path, start, to):
     """Between two checkpoints and two entries of the log, in the midst of an epoch."""
     run = tmp_path / "run"
