@@ -81,9 +81,14 @@ def test_in_the_last_step_the_run_ends_as_it_would(config, monkeypatch, sent_at)
 
 def test_what_it_did_before_is_restored_after_an_error():
     request = EndRequest()
-    with pytest.raises(ValueError, match="of the block"), sigterm_noted(request):
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)  # torchrun and Slurm may both say it
-        raise ValueError("of the block")
+
+    def ended_by_an_error() -> None:
+        with sigterm_noted(request):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)  # torchrun and Slurm may both say it
+            raise ValueError("of the block")
+
+    with pytest.raises(ValueError, match="of the block"):
+        ended_by_an_error()
     assert request.is_noted()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
