@@ -209,10 +209,3 @@ def on_first_rank(action: Callable[[], T], group: dist.ProcessGroup | None = Non
         raise outcome[1]
     result: T = outcome[0]
     return result
-
-
-def all_ranks_agree(flag: bool) -> bool:
-    """Whether ``flag`` is true on every rank; every rank must call."""
-    verdict = torch.tensor([0 if flag else 1])
-    dist.all_reduce(verdict)
-    return int(verdict.item()) == 0
