@@ -62,15 +62,22 @@ class Client:
         return ended.stdout.removeprefix(f"{handle}: ").strip()
 
     def await_status(self, handle: str, wanted: str) -> None:
+        def there() -> bool:
+            status = self.status(handle)
+            assert wanted in status or not status.startswith("FAILED"), f"{handle}: {status}"
+            return wanted in status
+
         await_true(
-            f"{handle} to be {wanted}",
-            lambda: wanted in self.status(handle),
-            lambda: f"{self.status(handle)}\n{self.logs(handle)}",
+            f"{handle} to be {wanted}", there, lambda: f"{self.status(handle)}\n{self.logs(handle)}"
         )
 
     def start_again_now(self, handle: str) -> None:
         """Wait for a job to be requeued, and have it begin: Slurm lets it wait for two minutes."""
         self.await_status(handle, "BeginTime")
+        # Nodes refuse a job that begins in the second in which it was ended, and are drained if
+        # it begins while a part of it is still there.
+        self.await_no_step(handle)
+        time.sleep(2)
         self.run("scontrol", "update", f"JobId={number(handle)}", "StartTime=now")
 
     def state(self, node: str) -> str:
@@ -125,6 +132,11 @@ def command_lines() -> dict[int, list[str]]:
         with suppress(OSError):
             found[int(entry.parent.name)] = entry.read_bytes().decode(errors="replace").split("\0")
     return found
+
+
+def parent(process: int) -> int:
+    """The process that has started another one, and lives."""
+    return int(Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
 def number(handle: str) -> str:
