@@ -195,17 +195,22 @@ def on_first_rank(action: Callable[[], T], group: dist.ProcessGroup | None = Non
         group: of all ranks, by which it is passed on; the default one without.
 
     Raises:
-        ValueError: as ``action``.
+        ValueError: as ``action``; on the other ranks a plain one that says the same.
         OSError: as ``action``.
     """
     outcome: list[Any] = [None, None]
+    mistake: Exception | None = None
     if dist.get_rank() == 0:
         try:
             outcome[0] = action()
-        except (ValueError, OSError) as error:
-            outcome[1] = error
+        except OSError as error:
+            mistake = outcome[1] = error
+        except ValueError as error:
+            # What a subclass is made of need not survive the way to the others: what it says does.
+            mistake, outcome[1] = error, ValueError(str(error))
     dist.broadcast_object_list(outcome, src=0, group=group)
-    if outcome[1] is not None:
-        raise outcome[1]
+    mistake = mistake or outcome[1]
+    if mistake is not None:
+        raise mistake
     result: T = outcome[0]
     return result

@@ -61,3 +61,10 @@ def test_a_row_that_only_the_last_rank_reads(launch, data, tmp_path):
     told = messages_of(launch, data, tmp_path / "run")
     assert any(line.startswith("dropdrift rank 1: ") and "id 1000000" in line for line in told)
     assert all("another rank has ended" in line for line in told if "rank 0" in line)
+
+
+def test_a_plan_that_the_first_rank_does_not_find(launch, data, tmp_path):
+    """Its error holds what was planned, and the other rank is told what it says."""
+    told = messages_of(launch, data, tmp_path / "run", "--sharding.host-memory-gib", "1e-6")
+    assert told
+    assert all("no sharding plan fits" in line for line in told), told
