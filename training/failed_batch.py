@@ -48,6 +48,10 @@ def write_failed_batch(
 
     Returns:
         The file with the batch.
+
+    Raises:
+        OSError: the folder or the description cannot be written.
+        SafetensorError: the batch cannot be.
     """
     path = folder / FOLDER / f"step-{batch.step + 1:09d}-rank-{rank}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)

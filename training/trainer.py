@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from rich.progress import Progress
+from safetensors import SafetensorError
 
 from dropdrift.data.batch import Batch, SequenceBatch
 from dropdrift.data.loading.loader import Cursor
@@ -249,8 +250,8 @@ class Trainer:
         parameters = self.model.named_parameters()
         try:
             kept = write_failed_batch(self.run.path, batch, self.ranks.rank, loss, parameters)
-        except OSError as error:
-            return f"its batch could not be kept: {error.strerror}"
+        except (OSError, SafetensorError) as error:
+            return f"its batch could not be kept: {error}"
         return f"its batch is {kept}"
 
 

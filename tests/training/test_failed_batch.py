@@ -100,6 +100,24 @@ def test_training_keeps_it_and_says_where(config, monkeypatch):
     assert loss_of(path, config) == pytest.approx(0.69, abs=0.1)  # weights of the first step
 
 
+def test_a_batch_that_cannot_be_kept_hides_no_loss(config, monkeypatch):
+    """safetensors says of a full disk what Python would say by an OSError."""
+
+    def ruined(trainer: Trainer, *_: object) -> None:
+        with torch.no_grad():
+            for parameter in trainer.model.parameters():
+                parameter.fill_(torch.nan)
+        # A folder where the file is to be.
+        (config.out / "not-finite" / "step-000000002-rank-0.safetensors").mkdir(parents=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_after_step", ruined)
+        with pytest.raises(
+            NonFiniteLossError, match=r"step 2 is nan on this rank \(its batch could not be kept: "
+        ):
+            train(config, show_progress=False)
+
+
 def loss_of(path: Path, config: TrainConfig) -> float:
     """The main loss of a batch that was kept, with new weights: as one would look for the cause."""
     with process_group(timeout=60) as ranks:
