@@ -24,7 +24,7 @@ _OTHERS = "processes on other machines do not find this one by it"
 def check_disk(folder: Path) -> Check:
     """Free space where a run would be written, and whether it may be written there."""
     there = folder.absolute()
-    while not there.is_dir() and there != there.parent:
+    while not os.path.lexists(there):
         there = there.parent
     try:
         with tempfile.TemporaryFile(dir=there):

@@ -11,7 +11,7 @@ HIDDEN = "[hidden]"
 
 _SECRET_NAME = re.compile(
     r"TOKEN(?!IZERS)|SECRET|PASSW|PASSPHRASE|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_?KEY"
-    r"|(?:^|_)KEY(?:_|$)|^AWS_",
+    r"|(?:^|_)KEY(?:_|$)|^AWS_|_(?:PASS|PWD|AUTH)$|AUTHORI[SZ]ATION$",
     re.IGNORECASE,
 )
 # Of Amazon, GitHub, Hugging Face, OpenAI, Slack, Google, GitLab and Docker, and web tokens.
@@ -20,6 +20,7 @@ _KNOWN = re.compile(
     r"|\bsk-[\w-]{20,}|\bxox[abprs]-[\w-]{10,}|\bAIza[\w-]{30,}|\beyJ[\w-]{10,}\.[\w-]{10,}"
     r"|\bglpat-[\w-]{20,}|\bdckr_pat_[\w-]{20,}|-----BEGIN [A-Z ]*PRIVATE KEY"
     r"|://[^\s/:@]*:[^\s/@]+@"  # the password in a URL
+    r"|\bBearer [\w.~+/=-]{8,}"  # as a header has it
 )
 _RANDOM_LOOKING = re.compile(r"[A-Za-z0-9+/=_-]{32,}")
 _LEAST_ENTROPY = 3.5  # bits a character: random hexadecimal digits have up to 4, words about 3

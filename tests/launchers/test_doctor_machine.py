@@ -138,6 +138,15 @@ def test_the_disk_is_that_of_the_folder_even_before_it_is_there(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_in_the_way_is_an_error(tmp_path):
+    (tmp_path / "runs").touch()
+    check = check_disk(tmp_path / "runs" / "first")
+    assert (check.status, check.detail) == (
+        "error",
+        f"{tmp_path / 'runs'} cannot be written: Not a directory",
+    )
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="wants a folder that nobody may write")
 def test_a_folder_that_cannot_be_written_is_an_error():
     check = check_disk(Path("/proc/self/runs"))

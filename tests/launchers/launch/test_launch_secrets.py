@@ -16,13 +16,15 @@ AMAZON = "AKIA" + "IOSFODNN7EXAMPLE"
 GITLAB = "glpat-" + "abcdefghij0123456789"
 URL = "postgresql://someone:" + "hunter2@host/runs"
 GITHUB = "ghp_" + "abcdefghijklmnopqrstuvwxyz0123456789"
+BEARER = "Accept: text/plain; Authorization: Bearer " + "hunter2hunter2"
 HEXADECIMAL = hashlib.sha256(b"dropdrift").hexdigest()
 
 
 @pytest.mark.parametrize(
     "name",
     ["HF_TOKEN", "WANDB_API_KEY", "AWS_REGION", "db_password", "CLIENT_SECRET", "KEY", "SSH_KEY",
-     "GOOGLE_APPLICATION_CREDENTIALS", "APIKEY", "PRIVATE_DATA"],
+     "GOOGLE_APPLICATION_CREDENTIALS", "APIKEY", "PRIVATE_DATA", "DB_PASS", "MYSQL_PWD",
+     "REDISCLI_AUTH", "Authorization"],
 )  # fmt: skip
 def test_names_of_secrets(name):
     with pytest.raises(ValueError, match=f"env {name} looks like a secret by its name"):
@@ -30,7 +32,7 @@ def test_names_of_secrets(name):
 
 
 @pytest.mark.parametrize(
-    "value", [RANDOM, AMAZON, GITHUB, GITLAB, URL, HEXADECIMAL, f"user:{GITHUB}"]
+    "value", [RANDOM, AMAZON, GITHUB, GITLAB, URL, HEXADECIMAL, BEARER, f"user:{GITHUB}"]
 )
 def test_values_of_secrets_are_refused_and_not_repeated(value):
     with pytest.raises(ValueError, match="env OTHER looks like a secret by its value") as refused:
@@ -41,6 +43,7 @@ def test_values_of_secrets_are_refused_and_not_repeated(value):
 @pytest.mark.parametrize(
     "pair",
     ["NCCL_SOCKET_IFNAME=eth0", "KEYBOARD=us", "MONKEY=1", "OMP_NUM_THREADS=8", "EMPTY=",
+     "PWD=/data", "TWO_PASSES=1",
      "TOKENIZERS_PARALLELISM=false", "MIRROR=https://host:8080/someone@home",
      "LD_LIBRARY_PATH=/opt/conda/envs/Dropdrift-2026/lib/python3.11/site-packages/torch/lib",
      "HF_HOME=/data/cache/huggingface/hub/models--someone--something-2026",
