@@ -17,7 +17,7 @@ from typing import NoReturn
 import dropdrift
 from dropdrift.launchers.failure import Failure, Kind, leave, parent_tells
 from dropdrift.launchers.one_line import one_line
-from dropdrift.launchers.processes import number_of_processes
+from dropdrift.launchers.processes import end_with, number_of_processes
 from dropdrift.launchers.stack import require_matched_stack
 from dropdrift.training.signals import EndedBySignal
 
@@ -81,6 +81,8 @@ def main(argv: list[str] | None = None) -> NoReturn:
     saved. Any other exception is a bug and leaves with its traceback and 1;
     ``DROPDRIFT_TRACEBACK=1`` shows it for mistakes as well.
     """
+    if parent_tells():
+        end_with(os.getppid())
     sys.exit(_guarded(sys.argv[1:] if argv is None else argv))
 
 

@@ -1,10 +1,14 @@
-"""How many processes torchrun has started. Needs no torch."""
+"""This process and torchrun, which has started it. Needs no torch."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import sys
 
 VARIABLE = "WORLD_SIZE"
+_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG in linux/prctl.h
 
 
 def number_of_processes() -> int:
@@ -20,3 +24,19 @@ def number_of_processes() -> int:
             "torchrun sets it, without torchrun unset it"
         )
     return int(value)
+
+
+def end_with(parent: int) -> None:
+    """Have the system kill this process as soon as its parent ends, where it can.
+
+    A training whose torchrun is gone would go on, and write into the folder of the job that the
+    scheduler has started in its place.
+
+    Args:
+        parent: process that has started this one.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended in the meantime
+        os.kill(os.getpid(), signal.SIGKILL)

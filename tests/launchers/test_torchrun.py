@@ -115,6 +115,16 @@ def test_ranks_that_do_not_end_in_time_are_killed(tmp_path):
     assert said[1] == "dropdrift: runs/x ended by SIGTERM: saved step 7; go on with --resume"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the system cannot end them")
+def test_ranks_end_with_a_torchrun_that_is_killed(tmp_path):
+    """They would train on beside the job that the scheduler starts in its place."""
+    torchrun = start(tmp_path, "0=saves", "1=saves")
+    wait_for(tmp_path, "ready-0", "ready-1")
+    torchrun.kill()
+    torchrun.communicate(timeout=30)  # which ends when no process holds the pipe any more
+    assert torchrun.returncode == -signal.SIGKILL
+
+
 def test_both_nodes_say_what_failed_on_one(tmp_path, free_port):
     options = (
         "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-id=two",
