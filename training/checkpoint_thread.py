@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
-from dropdrift.training.hangs import is_of_another
+from dropdrift.training.group.hangs import is_of_another
 
 
 class CheckpointThread:

@@ -15,18 +15,16 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
-from dropdrift.training.hangs import LostRankError, is_of_another, reason
-from dropdrift.training.joining import (
-    Place,
-    connect,
-    gather,
+from dropdrift.training.group.environment import (
+    LaunchEnvironment,
+    launch_environment,
     number_in,
-    place,
-    store_connection,
 )
-from dropdrift.training.members import Member, this_process
-from dropdrift.training.rank_store import RankStore, StoreGoneError, StoreSilentError
-from dropdrift.training.watch import Activity, Watch
+from dropdrift.training.group.hangs import LostRankError, is_of_another, reason
+from dropdrift.training.group.joining import connect, gather, store_connection
+from dropdrift.training.group.members import Member, this_process
+from dropdrift.training.group.rank_store import RankStore, StoreGoneError, StoreSilentError
+from dropdrift.training.group.watch import Activity, Watch
 
 T = TypeVar("T")
 
@@ -90,7 +88,7 @@ def process_group(timeout: float) -> Iterator[Ranks]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    here = place()
+    here = launch_environment()
     if here is None:
         dist.init_process_group(
             backend, store=HashStore(), rank=0, world_size=1, timeout=timedelta(seconds=timeout)
@@ -110,7 +108,7 @@ def process_group(timeout: float) -> Iterator[Ranks]:
 
 
 @contextmanager
-def _watched(here: Place, activity: Activity, timeout: float) -> Iterator[None]:
+def _watched(here: LaunchEnvironment, activity: Activity, timeout: float) -> Iterator[None]:
     """Turn the errors of a block that waits for other ranks into what those ranks did."""
     watch: Watch | None = None
     try:
@@ -140,7 +138,7 @@ def _watched(here: Place, activity: Activity, timeout: float) -> Iterator[None]:
             watch.leave()
 
 
-def _members(here: Place) -> list[Member]:
+def _members(here: LaunchEnvironment) -> list[Member]:
     members: list[Any] = [None] * here.world_size
     dist.all_gather_object(members, this_process(here.rank))
     return members

@@ -14,7 +14,7 @@ from torchrec.distributed.train_pipeline import TrainPipelineSparseDist
 from dropdrift.data.batch import Batch, SequenceBatch
 from dropdrift.training.agreement import StepAgreement
 from dropdrift.training.config import Precision
-from dropdrift.training.hangs import LostRankError
+from dropdrift.training.group.hangs import LostRankError
 from dropdrift.training.optimizers import Optimizers
 
 _PRECISIONS: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}

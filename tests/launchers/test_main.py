@@ -185,7 +185,7 @@ def test_a_reason_that_the_parent_tells_is_left_and_not_said(
 def test_what_another_rank_is_to_blame_for_is_no_mistake_of_the_user(
     install: Callable[[Run], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dropdrift.training.hangs import HungRankError, LostRankError
+    from dropdrift.training.group.hangs import HungRankError, LostRankError
 
     monkeypatch.setattr(command_line, "PATIENCE", 0)
     for error in (HungRankError("rank 1 has not answered"), LostRankError("rank 1 has ended")):

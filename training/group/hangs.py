@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import time
 
-from dropdrift.training.joining import listed
-from dropdrift.training.members import Member, why_silent
-from dropdrift.training.rank_store import StoreGoneError, StoreSilentError
-from dropdrift.training.stacks import raised_in
-from dropdrift.training.watch import Beat, Verdict, Watch
+from dropdrift.training.group.joining import listed
+from dropdrift.training.group.members import Member, why_silent
+from dropdrift.training.group.rank_store import StoreGoneError, StoreSilentError
+from dropdrift.training.group.stacks import raised_in
+from dropdrift.training.group.watch import Beat, Verdict, Watch
 
 # What gloo says of a process that is no longer there, and of one that does not answer.
 _LOST = re.compile(r"(closed|reset) by peer|remote server shutdown|Broken pipe")

@@ -14,7 +14,7 @@ import pytest
 
 import dropdrift
 from dropdrift.training.distributed import process_group
-from dropdrift.training.members import Member, this_process, why_silent
+from dropdrift.training.group.members import Member, this_process, why_silent
 
 PROGRAM = Path(__file__).parent / "watch_program.py"
 MISTAKE = 2
@@ -84,8 +84,8 @@ def test_a_rank_that_waits_for_its_loader_shows_its_stacks_and_ends(groups):
     for rank in (0, 2):
         assert re.match(
             r"rank 1 \(host \S+, process \d+\) is at step 30, training, MainThread in "
-            r"read_a_dead_file \(training/watch_program.py:\d+\), reader in reads_for_ever "
-            r"\(training/watch_program.py:\d+\); rank [02] waits for it at step 30, training, ",
+            r"read_a_dead_file \(group/watch_program.py:\d+\), reader in reads_for_ever "
+            r"\(group/watch_program.py:\d+\); rank [02] waits for it at step 30, training, ",
             group.reason(rank),
         )
     main, reader, end = group.said[1]

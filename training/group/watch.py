@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import NoReturn
 
-from dropdrift.training.members import Member
-from dropdrift.training.rank_store import RankStore, StoreGoneError, StoreSilentError
-from dropdrift.training.stacks import places, stacks, waits_for_others
+from dropdrift.training.group.members import Member
+from dropdrift.training.group.rank_store import RankStore, StoreGoneError, StoreSilentError
+from dropdrift.training.group.stacks import places, stacks, waits_for_others
 
 BEAT = 1.0  # seconds between two beats
 STILL = 3.0  # seconds by which a beat is late where a process has stood still

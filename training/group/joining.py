@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
 import torch.distributed as dist
 from torch._C._distributed_c10d import TCPStore
 
-from dropdrift.training.members import this_process
-from dropdrift.training.rank_store import (
+from dropdrift.training.group.environment import LaunchEnvironment
+from dropdrift.training.group.members import this_process
+from dropdrift.training.group.rank_store import (
     ANSWER,
     RankStore,
     StoreGoneError,
@@ -24,79 +23,7 @@ from dropdrift.training.rank_store import (
 _POLL = 0.05  # seconds between two looks at who has come
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where torchrun, or whatever sets its variables, has put this process.
-
-    Attributes:
-        rank: number among all processes.
-        world_size: how many they are.
-        ranks_per_node: how many of them are on this machine.
-        address: host that has the group's store.
-        port: of that store.
-        agent_store: whether torchrun has opened it, or else the first rank does.
-    """
-
-    rank: int
-    world_size: int
-    ranks_per_node: int
-    address: str
-    port: int
-    agent_store: bool
-
-    @property
-    def has_store(self) -> bool:
-        """Whether this process is the one to open the store."""
-        return self.rank == 0 and not self.agent_store
-
-
-def place() -> Place | None:
-    """This process's place; None for one by itself.
-
-    Raises:
-        ValueError: a variable is not there or holds something else.
-    """
-    if "RANK" not in os.environ:
-        return None
-    rank, world_size = number_in("RANK"), number_in("WORLD_SIZE")
-    if rank >= world_size:
-        raise ValueError(
-            f"the environment variable RANK is {rank}, must be less than WORLD_SIZE, which is "
-            f"{world_size}"
-        )
-    return Place(
-        rank,
-        world_size,
-        max(1, number_in("LOCAL_WORLD_SIZE", world_size)),
-        _text_in("MASTER_ADDR"),
-        number_in("MASTER_PORT"),
-        os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
-    )
-
-
-def number_in(variable: str, default: int | None = None) -> int:
-    """What an environment variable holds; ValueError if it is no number, or is not there."""
-    if default is not None and variable not in os.environ:
-        return default
-    text = _text_in(variable)
-    if not text.isdecimal():
-        raise ValueError(
-            f"the environment variable {variable} is {text!r}, must be a number: torchrun sets it"
-        )
-    return int(text)
-
-
-def _text_in(variable: str) -> str:
-    text = os.environ.get(variable, "")
-    if not text:
-        raise ValueError(
-            f"the environment variable {variable} is not set, but RANK is: torchrun sets both, "
-            "without torchrun unset RANK"
-        )
-    return text
-
-
-def gather(here: Place, timeout: float) -> TCPStore:
+def gather(here: LaunchEnvironment, timeout: float) -> TCPStore:
     """The group's store, as soon as every rank has come.
 
     Raises:
@@ -123,7 +50,7 @@ def gather(here: Place, timeout: float) -> TCPStore:
     return store
 
 
-def connect(backend: str, here: Place, store: TCPStore, timeout: float) -> None:
+def connect(backend: str, here: LaunchEnvironment, store: TCPStore, timeout: float) -> None:
     """Make the process group of the ranks that have come.
 
     Raises:
@@ -145,7 +72,7 @@ def connect(backend: str, here: Place, store: TCPStore, timeout: float) -> None:
         ) from error
 
 
-def store_connection(here: Place, timeout: float) -> TCPStore:
+def store_connection(here: LaunchEnvironment, timeout: float) -> TCPStore:
     """Another connection to the store that :func:`gather` has opened.
 
     Raises:
@@ -160,7 +87,7 @@ def store_connection(here: Place, timeout: float) -> TCPStore:
         raise StoreGoneError from error
 
 
-def _opened(here: Place, deadline: float, timeout: float) -> TCPStore:
+def _opened(here: LaunchEnvironment, deadline: float, timeout: float) -> TCPStore:
     """A connection to the store, which the first rank opens where torchrun has not."""
     if not here.has_store:
         while not _is_open(here):
@@ -183,7 +110,7 @@ def _opened(here: Place, deadline: float, timeout: float) -> TCPStore:
         ) from error
 
 
-def _made(here: Place, *, opens: bool, timeout: float) -> TCPStore:
+def _made(here: LaunchEnvironment, *, opens: bool, timeout: float) -> TCPStore:
     # torch asks the network for names on the way, which may take seconds; and for a store whose
     # process is stopped it waits for ever.
     return within(
@@ -200,7 +127,7 @@ def _made(here: Place, *, opens: bool, timeout: float) -> TCPStore:
     )
 
 
-def _is_open(here: Place) -> bool:
+def _is_open(here: LaunchEnvironment) -> bool:
     # torch would wait too, and write a page on every attempt.
     try:
         socket.create_connection((here.address, here.port), 1.0).close()
@@ -209,11 +136,11 @@ def _is_open(here: Place) -> bool:
     return True
 
 
-def _holder(here: Place) -> str:
+def _holder(here: LaunchEnvironment) -> str:
     return "torchrun" if here.agent_store else "rank 0"
 
 
-def _silent(here: Place) -> str:
+def _silent(here: LaunchEnvironment) -> str:
     return (
         f"{_holder(here)}, which holds the group's store, does not answer at "
         f"{here.address}:{here.port}: its process or its machine stands still"

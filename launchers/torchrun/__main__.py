@@ -21,9 +21,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.elastic.rendezvous.api import RendezvousError
 from torch.distributed.run import parse_args, run
 
-from dropdrift.launchers.agent import OtherNodeError, ReportingAgent
 from dropdrift.launchers.failure import TELLER, Failure, Kind, leave, parent_tells, say, tell
 from dropdrift.launchers.one_line import one_line
+from dropdrift.launchers.torchrun.agent import OtherNodeError, ReportingAgent
 
 # Of what torch logs, what the line about the first failure says, or what follows any failure.
 _SAID_ANYWAY = (

@@ -1,0 +1,1 @@
+"""torchrun as launched jobs have it: it says which rank failed first, and of what."""
