@@ -138,8 +138,8 @@ def _commit(partial: Path, state: TrainingState, plan: Mapping[str, Any] | None)
 
 
 def _remove(path: Path) -> None:
-    """Remove a checkpoint, or what is left of one; of a link to one, the link."""
-    if path.is_symlink():
+    """Remove a checkpoint, or what is left of one; of a link to one, the link; or a file."""
+    if path.is_symlink() or not path.is_dir():
         path.unlink()
     else:
         if (path / MARKER).exists():

@@ -147,8 +147,14 @@ def within_the_marker(checkpoint: Path) -> None:
     marker.rename(marker.with_name("COMMITTED.partial")).write_text('{"__0_')
 
 
+def and_a_file_of_such_a_name(checkpoint: Path) -> None:
+    before_the_marker(checkpoint)
+    checkpoint.with_name("step-000000099").touch()
+
+
 @pytest.mark.parametrize(
-    "killed", [among_the_shards, before_the_renaming, before_the_marker, within_the_marker]
+    "killed",
+    [among_the_shards, before_the_renaming, and_a_file_of_such_a_name, within_the_marker],
 )
 def test_what_a_killed_writer_leaves_is_no_checkpoint(
     trained, stopped, killed: Callable[[Path], None], capsys
