@@ -54,7 +54,8 @@ def application(command: str, arguments: Sequence[str], options: JobOptions) -> 
         # Warnings are of the store, which goes with the first process that ends.
         "TORCH_CPP_LOG_LEVEL": "ERROR",
         SAVING_TIME: str(SECONDS_TO_SAVE),
-        # Workers that share the store of the rendezvous fail to meet again after a restart.
+        # Nodes count restarts differently: workers that share the store of the rendezvous would not
+        # meet again, nor be told from those of the attempt before.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         **options.environment,
     }

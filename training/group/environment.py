@@ -17,6 +17,8 @@ class LaunchEnvironment:
         address: host that has the group's store.
         port: of that store.
         agent_store: whether torchrun has opened it, or else the first rank does.
+        attempt: how often torchrun had started the processes before, where the store is as old as
+            the job; 0 where each attempt has its own.
     """
 
     rank: int
@@ -25,6 +27,7 @@ class LaunchEnvironment:
     address: str
     port: int
     agent_store: bool
+    attempt: int
 
     @property
     def has_store(self) -> bool:
@@ -46,13 +49,16 @@ def launch_environment() -> LaunchEnvironment | None:
             f"the environment variable RANK is {rank}, must be less than WORLD_SIZE, which is "
             f"{world_size}"
         )
+    agent_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     return LaunchEnvironment(
         rank,
         world_size,
         max(1, number_in("LOCAL_WORLD_SIZE", world_size)),
         _text_in("MASTER_ADDR"),
         number_in("MASTER_PORT"),
-        os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
+        agent_store,
+        # Without the store the nodes may count differently, and nothing is left of other attempts.
+        number_in("TORCHELASTIC_RESTART_COUNT", 0) if agent_store else 0,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import torch.distributed as dist
-from torch._C._distributed_c10d import TCPStore
+from torch._C._distributed_c10d import PrefixStore, TCPStore
 
 from dropdrift.training.group.environment import LaunchEnvironment
 from dropdrift.training.group.members import this_process
@@ -33,7 +33,7 @@ def gather(here: LaunchEnvironment, timeout: float) -> TCPStore:
     store = _opened(here, deadline, timeout)
     wanted = [f"there/{rank}" for rank in range(here.world_size)]
     try:
-        ranks = RankStore(store, "dropdrift/", timeout)
+        ranks = RankStore(store, f"dropdrift/{here.attempt}/", timeout)
         ranks.put(wanted[here.rank], this_process(here.rank).host)
         while not ranks.has(wanted):
             if time.monotonic() > deadline:
@@ -59,7 +59,8 @@ def connect(backend: str, here: LaunchEnvironment, store: TCPStore, timeout: flo
     try:
         dist.init_process_group(
             backend,
-            store=store,
+            # Addresses of ranks that have ended would be taken for those of this attempt.
+            store=PrefixStore(f"attempt/{here.attempt}/", store),
             rank=here.rank,
             world_size=here.world_size,
             timeout=timedelta(seconds=timeout),
