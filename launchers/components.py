@@ -5,8 +5,9 @@
 pure function of its arguments; it raises ValueError where the command itself would refuse them.
 """
 
-# TorchX reads annotations as they are at run time, and knows Dict, List and Optional of typing
-# alone: so no annotations from __future__, and nothing newer.
+# TorchX makes flags and their help of each function's own signature and docstring: what components
+# share cannot be said once. It reads annotations as they are at run time, and knows Dict, List and
+# Optional of typing alone: so no annotations from __future__, and nothing newer.
 # ruff: noqa: UP006, UP035, UP045
 from typing import Any, Dict, List, Optional
 

@@ -23,11 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from dropdrift.launchers.one_line import one_line
+from dropdrift.training.signals import SIGNALLED
 
 FILE = "TORCHELASTIC_ERROR_FILE"
 TELLER = "DROPDRIFT_TELLER"
-
-SIGNALLED = 128  # plus the signal's number is what a shell reports
 
 
 class Kind(IntEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from torchx.specs import AppDef, BindMount, DeviceMount, Role, VolumeMount, macros, parse_mounts
 
@@ -140,8 +141,6 @@ def _with_preflight(command: str, arguments: list[str]) -> list[str]:
 
 def _planned_for(arguments: list[str], options: JobOptions) -> tuple[list[str], JobOptions]:
     """The plan's own options for the cluster, and the one process on a CPU that makes it."""
-    from dataclasses import replace
-
     shape = options.shape
     cluster = ["--nodes", str(shape.nodes), "--gpus-per-node", str(shape.processes)]
     if options.hardware:

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dropdrift.launchers.failure import FILE, SIGNALLED, TELLER, ending, find, say, tell
+from dropdrift.launchers.failure import FILE, TELLER, ending, find, say, tell
 from dropdrift.launchers.launch.application import SAVING_TIME
 from dropdrift.launchers.launch.lines import LinePrinter
+from dropdrift.training.signals import SIGNALLED
 
 if TYPE_CHECKING:
     from torchx.runner import Runner

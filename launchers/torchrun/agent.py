@@ -25,7 +25,8 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from torch.distributed.elastic.rendezvous.api import RendezvousError
 from torch.distributed.elastic.utils.store import barrier
 
-from dropdrift.launchers.failure import SIGNALLED, Failure, Kind, find, say, tell
+from dropdrift.launchers.failure import Failure, Kind, find, say, tell
+from dropdrift.training.signals import SIGNALLED
 
 # How long a node that has failed waits for the others to know of it, seconds.
 PATIENCE = 15.0

@@ -78,7 +78,7 @@ class Verdict:
 
 @dataclass
 class _State:
-    """What the watch's own thread leaves for others to see."""
+    """What the watch's own thread and those that ask it leave for each other."""
 
     verdict: Verdict | None = None
     answered: float = field(default_factory=time.monotonic)

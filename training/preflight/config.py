@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-MAX_TIMEOUT = 1e9  # seconds: thirty years, which torch can count
+from dropdrift.training.config import MAX_TIMEOUT
 
 
 @dataclass(frozen=True)
