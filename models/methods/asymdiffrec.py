@@ -15,10 +15,11 @@ from torch import Tensor
 from dropdrift.kernels.backend import triton_problem
 from dropdrift.kernels.denoiser import Denoiser
 from dropdrift.kernels.denoiser.tiles import out_of_range
-from dropdrift.kernels.feature_dropout import drop_words, mask_features, unpack_words
+from dropdrift.kernels.feature_dropout import unpack_words
 from dropdrift.models.config import ModelConfig
 from dropdrift.models.losses import reconstruction_loss, task_loss
 from dropdrift.models.methods.config import AsymDiffRecConfig
+from dropdrift.models.methods.forward_process import ForwardProcess
 from dropdrift.models.methods.method import (
     BaseModel,
     Method,
@@ -56,7 +57,7 @@ class AsymDiffRec(Method):
         self.widths = widths
         self.config = config
         self.backend = config.backend
-        self.seed = seed
+        self.forward_process = ForwardProcess(widths, seed, config.max_drop_rate, self.backend)
         self.denoiser = Denoiser(
             len(widths),
             z_width,
@@ -80,16 +81,7 @@ class AsymDiffRec(Method):
         first_row: int,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of section 3.4; see :meth:`Method.losses`."""
-        words = drop_words(
-            missing,
-            len(self.widths),
-            seed=self.seed,
-            step=step,
-            first_row=first_row,
-            max_rate=self.config.max_drop_rate,
-            backend=self.backend,
-        )
-        dropped = mask_features(embedded, words, self.widths, backend=self.backend)
+        dropped, words = self.forward_process.drop(embedded, missing, step, first_row)
         # h works row by row, so one call serves both passes.
         clean, noisy = base.extract(torch.cat([embedded, dropped])).chunk(2)
         reconstructed = self.denoiser(words, noisy)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dropdrift.kernels.feature_dropout import drop_words, mask_features
 from dropdrift.models.losses import task_loss
 from dropdrift.models.methods.config import FeatureMaskConfig
+from dropdrift.models.methods.forward_process import ForwardProcess
 from dropdrift.models.methods.method import BaseModel, Method, weighted_sum
 
 
@@ -32,7 +32,8 @@ class FeatureMask(Method):
 
     def __init__(self, widths: tuple[int, ...], config: FeatureMaskConfig, seed: int) -> None:
         super().__init__()
-        self.widths, self.config, self.seed = widths, config, seed
+        self.forward_process = ForwardProcess(widths, seed, config.max_drop_rate)
+        self.weight = config.weight
 
     def losses(
         self,
@@ -44,18 +45,10 @@ class FeatureMask(Method):
         first_row: int,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See :meth:`Method.losses`."""
-        words = drop_words(
-            missing,
-            len(self.widths),
-            seed=self.seed,
-            step=step,
-            first_row=first_row,
-            max_rate=self.config.max_drop_rate,
-        )
-        masked_row = mask_features(embedded, words, self.widths)
+        masked_row, _ = self.forward_process.drop(embedded, missing, step, first_row)
         clean, masked = base.extract(torch.cat([embedded, masked_row])).chunk(2)
         losses = {
             "main": task_loss(base.head(clean), labels),
             "masked": task_loss(base.head(masked), labels),
         }
-        return weighted_sum(losses, {"masked": self.config.weight}, clean)
+        return weighted_sum(losses, {"masked": self.weight}, clean)
