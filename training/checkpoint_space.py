@@ -48,7 +48,7 @@ def check_room(folder: Path, needed: int, step: int) -> None:
     if free < needed:
         raise ValueError(
             f"{folder} has no room for the checkpoint of step {step}: it needs {needed:,} bytes, "
-            f"and {free:,} are free; the one before it stays: make room and go on with --resume"
+            f"and {free:,} are free; those before it stay: make room and go on with --resume"
         )
 
 
@@ -63,7 +63,7 @@ def failed_write(folder: Path, step: int, failure: BaseException) -> ValueError:
     free = shutil.disk_usage(folder).free
     return ValueError(
         f"the checkpoint of step {step} could not be written to {folder}: "
-        f"{' '.join(cause.split())}, with {free:,} bytes free; the one before it stays: {remedy}"
+        f"{' '.join(cause.split())}, with {free:,} bytes free; those before it stay: {remedy}"
     )
 
 

@@ -19,7 +19,7 @@ def test_a_disk_that_is_full(undisturbed, prepared_folder, tmp_path, small_disk:
     assert job.end() == 1
     told = [line for line in job.messages() if "checkpoint" in line]
     assert sorted(line.split(":")[0] for line in told) == ["dropdrift rank 0", "dropdrift rank 1"]
-    pattern = r".* (has no room for|could not be written to) .*; the one before it stays: .*"
+    pattern = r".* (has no room for|could not be written to) .*; those before it stay: .*"
     assert all(re.fullmatch(pattern, line) for line in told)
     kept = checkpoints(run)  # which are whole
     assert 0 < kept[-1] < LAST_STEP

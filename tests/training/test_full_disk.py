@@ -60,7 +60,7 @@ def test_a_checkpoint_without_room_is_not_begun(config):
     folder, steps = config.out / "checkpoints", check_what_is_left(config)
     told = re.fullmatch(
         rf"{folder} has no room for the checkpoint of step {steps[-1] + EVERY}: it needs "
-        r"([\d,]+) bytes, and ([\d,]+) are free; the one before it stays: .*",
+        r"([\d,]+) bytes, and ([\d,]+) are free; those before it stay: .*",
         str(refused.value),
     )
     assert told
@@ -98,7 +98,7 @@ def test_room_that_is_taken_while_it_is_written(
     monkeypatch.setattr(checkpoint_writer, "save", save_on_a_disk_that_fills)
     pattern = (
         rf"the checkpoint of step {3 * EVERY} could not be written to {config.out}/checkpoints: "
-        r"(No space left on device|a file was cut off), with [\d,]+ bytes free; the one before .*"
+        r"(No space left on device|a file was cut off), with [\d,]+ bytes free; those before .*"
     )
     with pytest.raises(ValueError, match=pattern) as refused:
         train(config, show_progress=False)
