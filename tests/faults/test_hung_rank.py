@@ -35,8 +35,8 @@ def test_a_stopped_rank_is_named(prepared_folder, tmp_path, start, hung):
     )
     said = [line for line in job.messages() if named.match(line)]
     assert len(said) == 1, job.said
-    if hung:  # what the first rank said went with its store
+    if hung:  # what the first rank said went with its store, and torchrun may end it as it wakes up
         assert re.search(r"; it was at step \d+, (training|saving|validation)", said[0])
-    assert f"dropdrift rank {hung}: this process stood still for " in job.said
+        assert f"dropdrift rank {hung}: this process stood still for " in job.said
     assert "[rank" not in job.said  # the prefix of a rank's traceback
     assert not (run / "result.json").exists()
