@@ -95,7 +95,7 @@ def _found(watch: Watch, timed_out: bool) -> Verdict:
             for member in watch.others
             if not _has_moved(before.get(member.rank), beats.get(member.rank))
         ]
-        if time.monotonic() > deadline or not (waiting or not timed_out):
+        if time.monotonic() > deadline or (timed_out and not waiting):
             break
         time.sleep(_LOOK)
         beats = watch.beats()
