@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 
-from dropdrift.training.group.joining import listed
 from dropdrift.training.group.members import Member, why_silent
 from dropdrift.training.group.rank_store import StoreGoneError, StoreSilentError
 from dropdrift.training.group.stacks import raised_in
@@ -18,6 +18,7 @@ _TIMED_OUT = re.compile(r"Timed out waiting|Application timeout|Wait timeout")
 _SETTLE = 5.0  # seconds in which a rank that lives has a beat, however busy its machine is
 _LOOK = 0.25  # seconds between two looks
 _LENGTH = 400  # characters of a reason that other ranks repeat
+_MOST = 8  # ranks that are named
 _STOPPED = ("T", "t")
 _ENDED = "X"
 
@@ -117,7 +118,7 @@ def _of_processes(watch: Watch, beats: dict[int, Beat]) -> Verdict | None:
     ended = [member for member, state in states.items() if state == _ENDED]
     if ended:
         texts = [f"{member}{_last(beats.get(member.rank))}" for member in ended]
-        text = f"{listed(texts)}: see what it says, or what has killed it"
+        text = f"{_in_a_sentence(texts)}: see what it says, or what has killed it"
         return Verdict(True, [member.rank for member in ended], text)
     stopped = [member for member, state in states.items() if state in _STOPPED]
     return _of_silent(watch, stopped, beats) if stopped else None
@@ -138,15 +139,14 @@ def _of_living(watch: Watch, beats: dict[int, Beat]) -> Verdict:
     elsewhere = [member for member in watch.others if not beats[member.rank].waits]
     if not elsewhere:
         texts = [f"rank {member.rank} {beats[member.rank]}" for member in watch.members]
-        return Verdict(False, [], f"all ranks wait, and not for the same: {listed(texts)}")
+        return Verdict(False, [], f"all ranks wait, and not for the same: {_in_a_sentence(texts)}")
     steps = {member.rank: beats[member.rank].step or 0 for member in elsewhere}
     behind = [member for member in elsewhere if steps[member.rank] == min(steps.values())]
-    for member in behind:
-        watch.ask_for_stacks(member.rank)
+    watch.ask_for_stacks([member.rank for member in behind])
     texts = [f"{member} is {beats[member.rank]}" for member in behind]
     text = (
-        f"{listed(texts)}; rank {watch.me.rank} waits for it {beats[watch.me.rank]}. If it is only "
-        "slow, raise loop.timeout"
+        f"{_in_a_sentence(texts)}; rank {watch.me.rank} waits for it {beats[watch.me.rank]}. "
+        "If it is only slow, raise loop.timeout"
     )
     return Verdict(False, [member.rank for member in behind], text)
 
@@ -165,3 +165,10 @@ def _of_the_store(watch: Watch, holder: Member | None, missing: Exception) -> Ve
 
 def _last(beat: Beat | None) -> str:
     return f"; it was {beat}" if beat else ""
+
+
+def _in_a_sentence(texts: Sequence[str]) -> str:
+    shown = list(texts[:_MOST])
+    if len(texts) > _MOST:
+        shown.append(f"{len(texts) - _MOST} more")
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

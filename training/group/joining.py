@@ -10,6 +10,7 @@ from datetime import timedelta
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, TCPStore
 
+from dropdrift.sharding.wording import listed
 from dropdrift.training.group.environment import LaunchEnvironment
 from dropdrift.training.group.members import this_process
 from dropdrift.training.group.rank_store import (
@@ -156,11 +157,3 @@ def _who_is_missing(hosts: Sequence[str | None], timeout: float) -> str:
         f"{verb.format(listed(missing))} not come within {timeout:g} s; of {len(hosts)} ranks "
         f"there are {listed(came)}: see what the others say, or what keeps them"
     )
-
-
-def listed(items: Sequence[str], most: int = 8) -> str:
-    """``items`` in a sentence, at most so many of them."""
-    shown = list(items[:most])
-    if len(items) > most:
-        shown.append(f"{len(items) - most} more")
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

@@ -154,11 +154,13 @@ class Watch:
         self._state.gave_up_in = place
         self._put_beat()
 
-    def ask_for_stacks(self, rank: int) -> None:
-        """Have a rank write where its threads are; returns when it has, or has not for a while."""
-        self._store.put(f"ask/{rank}", "")
+    def ask_for_stacks(self, ranks: Sequence[int]) -> None:
+        """Have ranks write where their threads are; returns when they have, or after a while."""
+        for rank in ranks:
+            self._store.put(f"ask/{rank}", "")
+        told = [f"told/{rank}" for rank in ranks]
         deadline = time.monotonic() + BEAT + STILL
-        while time.monotonic() < deadline and not self._store.has([f"told/{rank}"]):
+        while time.monotonic() < deadline and not self._store.has(told):
             time.sleep(BEAT / 10)
 
     def conclude(self, verdict: Verdict) -> Verdict:
