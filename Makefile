@@ -30,7 +30,7 @@ demo: $(INSTALLED_PACKAGE) ## train DCN-V2 and AsymDiffRec on built-in data and 
 	$(BIN)/dropdrift demo $(ARGS)
 
 test: check ## check, then run all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-faults: $(INSTALLED_TOOLS) ## kill, stop, fill and damage trainings in every way that is tested
 	$(BIN)/python -m pytest -m "" tests/faults $(ARGS)
