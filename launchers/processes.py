@@ -26,17 +26,18 @@ def number_of_processes() -> int:
     return int(value)
 
 
-def end_with(parent: int) -> None:
-    """Have the system kill this process as soon as its parent ends, where it can.
+def end_with(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Have the system end this process as soon as its parent has ended, where it can.
 
     A training whose torchrun is gone would go on, and write into the folder of the job that the
     scheduler has started in its place.
 
     Args:
         parent: process that has started this one.
+        number: the signal that ends it.
     """
     if sys.platform != "linux":
         return
-    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, number)
     if os.getppid() != parent:  # it has ended in the meantime
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), number)

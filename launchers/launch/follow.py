@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dropdrift.launchers.failure import FILE, TELLER, ending, find, say, tell
+from dropdrift.launchers.failure import FILE, TELLER, Kind, ending, find, say, tell
 from dropdrift.launchers.launch.application import SAVING_TIME
 from dropdrift.launchers.launch.lines import LinePrinter
 from dropdrift.training.signals import SIGNALLED
@@ -139,12 +139,16 @@ class _LocalJob:
         codes = [code if code >= 0 else SIGNALLED - code for code in codes]
         left = [find(Path(node.env[FILE])) for node in self._nodes]
         failures = sorted(filter(None, left), key=lambda failure: failure.order)
-        if any(codes) and failures:
+        # One that was killed could leave nothing, and the others only that they have lost it.
+        killed = any(
+            code > SIGNALLED and said is None for code, said in zip(codes, left, strict=True)
+        )
+        if any(codes) and failures and not (killed and failures[0].kind is Kind.LOST):
             tell(failures[0])
             return failures[0].exit_code
-        failed = next((code for code in codes if code), 0)
+        failed = max(codes)
         if failed > SIGNALLED:
-            say(f"the process of node {codes.index(failed)} has ended by {ending(failed)}")
+            say(f"node {codes.index(failed)} has ended by {ending(failed)}")
         return failed
 
     def silence(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from torch.distributed.run import parse_args, run
 
 from dropdrift.launchers.failure import TELLER, Failure, Kind, leave, parent_tells, say, tell
 from dropdrift.launchers.one_line import one_line
+from dropdrift.launchers.processes import end_with
 from dropdrift.launchers.torchrun.agent import OtherNodeError, ReportingAgent
 
 # Of what torch logs, what the line about the first failure says, or what follows any failure.
@@ -41,6 +43,9 @@ _LOGGERS = ("torch.distributed.elastic", "torch.distributed.run", "torch.distrib
 def main(arguments: Sequence[str]) -> int:
     """Run torchrun; its exit code."""
     told_by_parent = parent_tells()
+    if told_by_parent:
+        # Nobody would see the job any more, which trains on: it saves and ends.
+        end_with(os.getppid(), signal.SIGTERM)
     os.environ[TELLER] = str(os.getpid())
     _log_in_lines()
     with _reporting_agents() as agents:

@@ -23,13 +23,17 @@ HOST = socket.gethostname()
 
 
 def start(
-    folder: Path, *ranks: str, options: Sequence[str] = (), module: str = "dropdrift.launchers"
+    folder: Path,
+    *ranks: str,
+    options: Sequence[str] = (),
+    module: str = "dropdrift.launchers",
+    under: Sequence[str] = (),
 ) -> subprocess.Popen[str]:
-    """torchrun with two ranks, which end as ``ranks`` say."""
+    """torchrun with two ranks, which end as ``ranks`` say, started by the command ``under``."""
     torchrun = "torchrun" if module == "dropdrift.launchers" else "run"
     where = options or ("--standalone", "--nproc-per-node=2")
     return subprocess.Popen(
-        [sys.executable, "-m", f"{module}.{torchrun}", *where, str(PROGRAM), *ranks],
+        [*under, sys.executable, "-m", f"{module}.{torchrun}", *where, str(PROGRAM), *ranks],
         cwd=folder,
         env={
             **os.environ,
@@ -115,10 +119,19 @@ def test_ranks_that_do_not_end_in_time_are_killed(tmp_path):
     assert said[1] == "dropdrift: runs/x ended by SIGTERM: saved step 7; go on with --resume"
 
 
+# As dropdrift launch starts it on this machine.
+LAUNCH = """
+import os, subprocess, sys
+told = {"DROPDRIFT_TELLER": str(os.getpid()), "TORCHELASTIC_ERROR_FILE": "error.json"}
+subprocess.run(sys.argv[1:], env=os.environ | told)
+"""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the system cannot end them")
-def test_ranks_end_with_a_torchrun_that_is_killed(tmp_path):
+@pytest.mark.parametrize("under", [(), (sys.executable, "-c", LAUNCH)], ids=["itself", "launch"])
+def test_ranks_end_with_a_torchrun_that_is_killed(tmp_path, under):
     """They would train on beside the job that the scheduler starts in its place."""
-    torchrun = start(tmp_path, "0=saves", "1=saves")
+    torchrun = start(tmp_path, "0=saves", "1=saves", under=under)
     wait_for(tmp_path, "ready-0", "ready-1")
     torchrun.kill()
     torchrun.communicate(timeout=30)  # which ends when no process holds the pipe any more

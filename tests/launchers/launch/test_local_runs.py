@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,6 +155,24 @@ def processes_naming(text: str) -> dict[int, str]:
         if text in line:
             found[int(path.parent.name)] = line
     return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
+def test_a_torchrun_that_is_killed_is_named(tmp_path):
+    """The other node only knows that it has waited in vain."""
+    report = str(tmp_path / "report.json")
+    with ThreadPoolExecutor() as pool:
+        command = ("launch", "preflight", "-j", "2x1", "--join-timeout", "3", "--", "--out", report)
+        job = pool.submit(launch, *command, cwd=tmp_path)
+        nodes: list[int] = []
+        while len(nodes) < 2 and not job.done():
+            time.sleep(0.1)
+            lines = processes_naming(report)
+            nodes = [process for process, line in lines.items() if "launchers.torchrun" in line]
+        os.kill(nodes[1], signal.SIGKILL)
+        ended = job.result()
+    assert ended.returncode == 128 + signal.SIGKILL
+    assert re.fullmatch(r"dropdrift: node [01] has ended by SIGKILL\n", ended.stderr)
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
