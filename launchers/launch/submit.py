@@ -26,15 +26,7 @@ def run(command: str, arguments: Sequence[str]) -> int:
         ValueError: wrong options, of the launch or of the command, or the scheduler refuses.
     """
     own, of_command = _divided(arguments)
-    config = parse_config(
-        LaunchConfig,
-        own,
-        prog=f"dropdrift launch {command}",
-        description=(
-            f"Launch dropdrift {command} by TorchX. The command's own options come after --, and "
-            "are checked before anything is asked for. -j is short for --j."
-        ),
-    )
+    config = _config(command, own, divided="--" in arguments)
     require_torchx()
     from dropdrift.launchers.launch.runner import dropdrift_runner
 
@@ -43,6 +35,23 @@ def run(command: str, arguments: Sequence[str]) -> int:
         if config.scheduler == "local_cwd" and config.port == 0:
             config = dataclasses.replace(config, port=_free_port())
         return _launch(runner, backend, _application(command, of_command, config), config)
+
+
+def _config(command: str, own: Sequence[str], *, divided: bool) -> LaunchConfig:
+    try:
+        return parse_config(
+            LaunchConfig,
+            own,
+            prog=f"dropdrift launch {command}",
+            description=(
+                f"Launch dropdrift {command} by TorchX. The command's own options come after --, "
+                "and are checked before anything is asked for. -j is short for --j."
+            ),
+        )
+    except ValueError as error:
+        if divided or not str(error).startswith("unknown option"):
+            raise
+        raise ValueError(f"{error}; options of {command} itself come after --") from error
 
 
 def _launch(runner: Runner, backend: str, app: AppDef, config: LaunchConfig) -> int:

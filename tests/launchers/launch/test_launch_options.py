@@ -47,6 +47,7 @@ def test_every_spelling_of_j_is_read(mistake, given):
         (["train", *DEMO, "--", "--loop.epochs", "0"], "loop.epochs is 0, must be positive"),
         (["train", "nonsense"], "unexpected argument 'nonsense'"),
         (["train", *DEMO, "--epochs", "3"], "unknown option --epochs; dropdrift launch train"),
+        (["train", *DEMO, "--data.path", "x"], "; options of train itself come after --"),
         (["train", *DEMO, "--hardware", "H1"], "unknown hardware 'H1'; did you mean H100?"),
         (["train", *DEMO, "-j", "1x9", "--hardware", "H100"], "H100 has 8 GPUs: one process each"),
         (["evaluate"], "required option --run-folder is missing"),
