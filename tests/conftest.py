@@ -23,9 +23,12 @@ from dropdrift.data.encoding.encoder import Encoder
 from dropdrift.data.encoding.vocabulary import Vocabulary
 from dropdrift.data.schema import Encoding, Field, Schema, Table
 
-# A shell has its background jobs ignore Ctrl-C, and with them what the tests start.
+# A shell has its background jobs ignore Ctrl-C, nohup the end of the terminal, and with them what
+# the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Triton decides when it is imported, which torchrec does, whether it compiles or interprets.
 if not torch.cuda.is_available():

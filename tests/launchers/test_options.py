@@ -201,7 +201,7 @@ def test_the_help_documents_every_option(capsys: pytest.CaptureFixture[str]) -> 
     for name in options_of(TrainConfig):
         assert f"{flag_of(name)}" in words
     assert "--recipe NAME|FILE" in words
-    assert "Seconds after which a collective that does not end is an error." in words
+    assert "Seconds that a rank waits for another one, to come and in every exchange" in words
     assert "optimizer options" in words
 
 

@@ -60,13 +60,14 @@ def files(folder: Path, step: int) -> dict[str, bytes]:
 def test_the_run_goes_on_bit_by_bit(config, tmp_path, monkeypatch, sent_at):
     whole = replace(config, out=tmp_path / "whole")
     train(whole, show_progress=False)
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(EndedBySignal) as ended:
         train_with_sigterm(config, sent_at, monkeypatch)
     saved = sent_at + 1  # it is heard in the next step
     assert ended.value.exit_code == 143
     assert ended.value.message.endswith(f"saved step {saved}; go on with --resume")
     assert committed_steps(config.out / "checkpoints") == [saved]
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
     train(replace(config, resume=True), show_progress=False)
     assert entries(config.out) == entries(whole.out)
     assert [entry["step"] for entry in entries(whole.out)] == [4, 8, 12, 12]
@@ -80,7 +81,7 @@ def test_in_the_last_step_the_run_ends_as_it_would(config, monkeypatch, sent_at)
 
 
 def test_what_it_did_before_is_restored_after_an_error():
-    request = EndRequest()
+    request, before = EndRequest(), signal.getsignal(signal.SIGTERM)
 
     def ended_by_an_error() -> None:
         with sigterm_noted(request):
@@ -91,4 +92,4 @@ def test_what_it_did_before_is_restored_after_an_error():
     with pytest.raises(ValueError, match="of the block"):
         ended_by_an_error()
     assert request.is_noted()
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
