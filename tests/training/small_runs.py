@@ -1,4 +1,4 @@
-"""Configurations of small trainings, for tests that go on with them elsewhere."""
+"""Configurations of small trainings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ from dropdrift.models.config import DCNv2Config, ModelConfig
 from dropdrift.models.matching.config import ItemConfig, SASRecConfig
 from dropdrift.models.t2diff.config import DiffusionConfig, SessionConfig, T2DiffConfig
 from dropdrift.training.config import LoopConfig, OptimizerConfig, SparseOptimizer, TrainConfig
+
+
+def on_one_rank(data: Path, out: Path, **loop: int) -> TrainConfig:
+    """A ranking model that trains in a second."""
+    return TrainConfig(
+        out=out,
+        data=DataConfig(path=data, batch_size=128),
+        model=ModelConfig(dcnv2=DCNv2Config(deep_widths=(8,), z_width=4)),
+        loop=LoopConfig(**loop),
+    )
 
 
 def asymdiffrec(data: Path, sparse: SparseOptimizer, **loop: int) -> TrainConfig:

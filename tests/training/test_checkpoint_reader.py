@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.training.small_runs import on_one_rank
 from torch.distributed.checkpoint.filesystem import FileSystemReader, _StorageInfo
 from torch.distributed.checkpoint.metadata import (
     BytesStorageMetadata,
@@ -21,11 +22,9 @@ from torch.distributed.checkpoint.metadata import (
     MetadataIndex,
 )
 
-from dropdrift.data.config import DataConfig
-from dropdrift.models.config import DCNv2Config, ModelConfig
 from dropdrift.training.checkpoint import checkpoint_path, verify_checkpoint
 from dropdrift.training.checkpoint_reader import TensorReader, read_metadata
-from dropdrift.training.config import EvaluateConfig, LoopConfig, OptimizerConfig, TrainConfig
+from dropdrift.training.config import EvaluateConfig, OptimizerConfig, TrainConfig
 from dropdrift.training.evaluation import evaluate
 from dropdrift.training.trainer import train
 
@@ -46,11 +45,8 @@ class Payload:
 
 @pytest.fixture(scope="module")
 def trained(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
-    config = TrainConfig(
-        out=tmp_path_factory.mktemp("trained") / "run",
-        data=DataConfig(path=prepared_folder, batch_size=128),
-        model=ModelConfig(dcnv2=DCNv2Config(deep_widths=(8,), z_width=4)),
-        loop=LoopConfig(max_steps=STEPS),
+    config = on_one_rank(
+        prepared_folder, tmp_path_factory.mktemp("trained") / "run", max_steps=STEPS
     )
     train(config, show_progress=False)
     return config

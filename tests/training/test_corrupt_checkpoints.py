@@ -17,11 +17,10 @@ from typing import Any
 
 import pytest
 import torch
+from tests.training.small_runs import on_one_rank
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex
 
-from dropdrift.data.config import DataConfig
-from dropdrift.models.config import DCNv2Config, ModelConfig
 from dropdrift.training.checkpoint import (
     checkpoint_path,
     newest_good_step,
@@ -29,7 +28,7 @@ from dropdrift.training.checkpoint import (
     verify_checkpoint,
 )
 from dropdrift.training.checkpoint_reader import read_metadata
-from dropdrift.training.config import LoopConfig, TrainConfig
+from dropdrift.training.config import TrainConfig
 from dropdrift.training.trainer import train
 
 # A hang is what some of these would end in.
@@ -43,11 +42,8 @@ BIAS = "model.dense.tower.bias"
 
 @pytest.fixture(scope="module")
 def trained(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
-    config = TrainConfig(
-        out=tmp_path_factory.mktemp("trained") / "run",
-        data=DataConfig(path=prepared_folder, batch_size=128),
-        model=ModelConfig(dcnv2=DCNv2Config(deep_widths=(8,), z_width=4)),
-        loop=LoopConfig(max_steps=STEPS),
+    config = on_one_rank(
+        prepared_folder, tmp_path_factory.mktemp("trained") / "run", max_steps=STEPS
     )
     train(config, show_progress=False)
     return config

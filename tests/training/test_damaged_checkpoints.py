@@ -10,17 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.training.small_runs import on_one_rank
 
-from dropdrift.data.config import DataConfig
 from dropdrift.data.schema import Schema
-from dropdrift.models.config import DCNv2Config, ModelConfig
 from dropdrift.training.checkpoint import (
     checkpoint_path,
     committed_steps,
     read_state,
     verify_checkpoint,
 )
-from dropdrift.training.config import EvaluateConfig, LoopConfig, TrainConfig
+from dropdrift.training.config import EvaluateConfig, TrainConfig
 from dropdrift.training.evaluation import evaluate
 from dropdrift.training.run_folder import RunFolder
 from dropdrift.training.trainer import train
@@ -33,11 +32,13 @@ SHARD = "__0_0.distcp"
 
 @pytest.fixture(scope="module")
 def trained(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
-    config = TrainConfig(
-        out=tmp_path_factory.mktemp("trained") / "run",
-        data=DataConfig(path=prepared_folder, batch_size=128),
-        model=ModelConfig(dcnv2=DCNv2Config(deep_widths=(8,), z_width=4)),
-        loop=LoopConfig(max_steps=12, checkpoint_every=4, log_every=1, keep_checkpoints=9),
+    config = on_one_rank(
+        prepared_folder,
+        tmp_path_factory.mktemp("trained") / "run",
+        max_steps=12,
+        checkpoint_every=4,
+        log_every=1,
+        keep_checkpoints=9,
     )
     train(config, show_progress=False)
     return config

@@ -11,10 +11,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.training.small_runs import on_one_rank
 
 from dropdrift.data.config import DataConfig, SequenceConfig
 from dropdrift.launchers.main import main
-from dropdrift.models.config import DCNv2Config, ModelConfig
+from dropdrift.models.config import ModelConfig
 from dropdrift.models.matching.config import ItemConfig, SASRecConfig
 from dropdrift.training.checkpoint import committed_steps
 from dropdrift.training.config import LoopConfig, OptimizerConfig, TrainConfig
@@ -25,11 +26,13 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture(scope="module")
 def trained(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
-    config = TrainConfig(
-        out=tmp_path_factory.mktemp("trained") / "run",
-        data=DataConfig(path=prepared_folder, batch_size=128),
-        model=ModelConfig(dcnv2=DCNv2Config(deep_widths=(8,), z_width=4)),
-        loop=LoopConfig(max_steps=4, checkpoint_every=2, log_every=1, keep_checkpoints=9),
+    config = on_one_rank(
+        prepared_folder,
+        tmp_path_factory.mktemp("trained") / "run",
+        max_steps=4,
+        checkpoint_every=2,
+        log_every=1,
+        keep_checkpoints=9,
     )
     train(config, show_progress=False)
     return config

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.training.small_runs import on_one_rank
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from dropdrift.data.config import DataConfig
 from dropdrift.data.interactions.loader import SequenceLoader
 from dropdrift.data.loading.loader import Cursor, Loader
 from dropdrift.data.schema import Schema
-from dropdrift.models.config import DCNv2Config, ModelConfig
 from dropdrift.training.build import build_model
 from dropdrift.training.checkpoint import committed_steps
-from dropdrift.training.config import LoopConfig, TrainConfig
+from dropdrift.training.config import TrainConfig
 from dropdrift.training.distributed import process_group
 from dropdrift.training.failed_batch import read_failed_batch, write_failed_batch
 from dropdrift.training.pipeline import NonFiniteLossError
@@ -28,12 +28,7 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture
 def config(prepared_folder, tmp_path) -> TrainConfig:
-    return TrainConfig(
-        out=tmp_path / "run",
-        data=DataConfig(path=prepared_folder, batch_size=128),
-        model=ModelConfig(dcnv2=DCNv2Config(deep_widths=(8,), z_width=4)),
-        loop=LoopConfig(max_steps=12),
-    )
+    return on_one_rank(prepared_folder, tmp_path / "run", max_steps=12)
 
 
 def assert_same(one: object, other: object) -> None:

@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.training.small_runs import on_one_rank
 
-from dropdrift.data.config import DataConfig
-from dropdrift.models.config import DCNv2Config, ModelConfig
-from dropdrift.training.config import LoopConfig, TrainConfig
+from dropdrift.training.config import TrainConfig
 from dropdrift.training.trainer import Trainer, train
 
 JOB = "TORCHELASTIC_RUN_ID"
@@ -24,11 +23,8 @@ class KilledError(Exception):
 
 @pytest.fixture
 def config(prepared_folder, tmp_path) -> TrainConfig:
-    return TrainConfig(
-        out=tmp_path / "run",
-        data=DataConfig(path=prepared_folder, batch_size=128),
-        model=ModelConfig(dcnv2=DCNv2Config(deep_widths=(8,), z_width=4)),
-        loop=LoopConfig(max_steps=12, checkpoint_every=4, log_every=1),
+    return on_one_rank(
+        prepared_folder, tmp_path / "run", max_steps=12, checkpoint_every=4, log_every=1
     )
 
 

@@ -9,11 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.training.small_runs import on_one_rank
 
-from dropdrift.data.config import DataConfig
-from dropdrift.models.config import DCNv2Config, ModelConfig
 from dropdrift.training.checkpoint import checkpoint_path, committed_steps
-from dropdrift.training.config import LoopConfig, TrainConfig
+from dropdrift.training.config import TrainConfig
 from dropdrift.training.signals import EndedBySignal, EndRequest, sigterm_noted
 from dropdrift.training.trainer import Trainer, train
 
@@ -22,12 +21,9 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture
 def config(prepared_folder, tmp_path) -> TrainConfig:
-    return TrainConfig(
-        out=tmp_path / "run",
-        data=DataConfig(path=prepared_folder, batch_size=128),
-        model=ModelConfig(dcnv2=DCNv2Config(deep_widths=(8,), z_width=4)),
-        # Steps between entries of the log that the steps of the test do not divide.
-        loop=LoopConfig(max_steps=12, checkpoint_every=5, log_every=4),
+    # Steps between entries of the log that the steps of the test do not divide.
+    return on_one_rank(
+        prepared_folder, tmp_path / "run", max_steps=12, checkpoint_every=5, log_every=4
     )
 
 
