@@ -20,9 +20,14 @@ def run(arguments: list[str]) -> int:
         judge=lambda options, processes: check_divides("batch_size", options.batch_size, processes),
     )
     config = trained_config(options.run_folder)
-    path = options.out or options.run_folder / f"evaluation-{options.part}.json"
+    path = options.result_file
     if config.model.kind == "ranking":
         _check_for_ranking(options)
+    elif options.scores:
+        raise ValueError(
+            f"--scores is for ranking models, and {options.run_folder} holds a matching model, "
+            "whose ranks are always written"
+        )
     from dropdrift.training.provenance import check_writable
 
     check_writable(path)

@@ -185,6 +185,8 @@ class EvaluateConfig:
         part: Part to evaluate: train, validation or test.
         robustness: Also measure with fields dropped: shares of 10 to 90%, each side, all ids
             (ranking).
+        scores: Also write the scores of all rows, under every scenario, beside the result:
+            scores-PART.parquet (ranking).
         batch_size: Rows of one global batch.
         seed: Seed of the random drops (ranking) or of the noise that user vectors are made from
             (matching).
@@ -204,6 +206,7 @@ class EvaluateConfig:
     data: Path | None = None
     part: Literal["train", "validation", "test"] = "test"
     robustness: bool = True
+    scores: bool = False
     batch_size: int = 4096
     seed: int = 0
     noise_seeds: int = 1
@@ -230,6 +233,11 @@ class EvaluateConfig:
             raise ValueError(
                 f"transition_weights is {shown}, must be different numbers that are not negative"
             )
+
+    @property
+    def result_file(self) -> Path:
+        """Where the result goes."""
+        return self.out or self.run_folder / f"evaluation-{self.part}.json"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from dropdrift.data.schema import Schema
 from dropdrift.models.ranking import task_names
 from dropdrift.training.build import build_model, ranking_model
 from dropdrift.training.checkpoint import load_weights
+from dropdrift.training.comparison import NOTHING
 from dropdrift.training.config import EvaluateConfig, TrainConfig
 from dropdrift.training.distributed import Ranks, on_first_rank, process_group
 from dropdrift.training.metrics import calibration_table, ranking_metrics
@@ -25,6 +26,7 @@ from dropdrift.training.provenance import provenance
 from dropdrift.training.result import EvaluationResult, RobustnessPoint, TaskResult
 from dropdrift.training.run_folder import RunFolder
 from dropdrift.training.scenarios import COMPLETE, Scenario, robustness_scenarios
+from dropdrift.training.score_file import ScoredRows, scores_path, write_scores
 from dropdrift.training.scoring import Scores, score_batches
 
 
@@ -32,6 +34,8 @@ def evaluate(
     options: EvaluateConfig, config: TrainConfig, *, show_progress: bool = True
 ) -> EvaluationResult | None:
     """Evaluate the best checkpoint of a run, on one rank or many.
+
+    The scores that ``options`` may ask for are written here, beside where the result goes.
 
     Args:
         options: run, part and scenarios.
@@ -69,16 +73,21 @@ def evaluate(
             scores = score_batches(model, batches, scenarios, ranks, options.seed)
         if scores is None:
             return None
-        return EvaluationResult(
+        tasks = ranking_model(model).tasks
+        result = EvaluationResult(
             name=options.name or options.run_folder.resolve().name,
             part=options.part,
-            tasks=_task_results(ranking_model(model).tasks, schema, scores, scenarios, options),
+            tasks=_task_results(tasks, schema, scores, scenarios, options),
             missing_rate={
                 name: int(count) / len(scores.users)
                 for name, count in zip(schema.field_names, scores.missing, strict=True)
             },
             provenance=provenance({"evaluation": options, "training": config}, config.loop.seed),
         )
+        if options.scores:
+            rows = _scored_rows(tasks, scores, scenarios)
+            write_scores(scores_path(options.result_file), rows)
+        return result
 
 
 def check_ranks_of_evaluation(ranks: Ranks, options: EvaluateConfig) -> None:
@@ -176,3 +185,16 @@ def _task_results(
             ),
         )
     return results
+
+
+def _scored_rows(tasks: tuple[str, ...], scores: Scores, scenarios: list[Scenario]) -> ScoredRows:
+    drops = [NOTHING if s.drop == "nothing" else (s.drop, s.value) for s in scenarios]
+    return ScoredRows(
+        users=scores.users,
+        labels={task: scores.labels[:, column] for column, task in enumerate(tasks)},
+        logits={
+            (task, drop): scores.logits[number, :, column]
+            for column, task in enumerate(tasks)
+            for number, drop in enumerate(drops)
+        },
+    )

@@ -78,20 +78,16 @@ def ranking_metrics(
         ValueError: a prediction is not finite, a label is none of the three, no label is known, or
             all known labels are of one class.
     """
-    logits, labels, users = _known(logits, labels, users, what)
+    logits, labels, users = known_rows(logits, labels, users, what)
+    check_both_classes(labels, what)
     rows, positives = len(labels), int(np.count_nonzero(labels))
-    if positives in (0, rows):
-        value = int(labels[0])
-        raise ValueError(
-            f"{what}: all {rows:,} known labels are {value}; AUC needs rows of both classes"
-        )
     by_score = np.argsort(logits)
     scores, sorted_labels = logits[by_score], labels[by_score]
-    auc, _ = _auc_by_group(scores, sorted_labels, np.zeros(rows, np.int8))
+    auc, _ = auc_by_group(scores, sorted_labels, np.zeros(rows, np.int8))
     uauc, counted, left_out = float("nan"), 0, 0
     if users is not None:
         uauc, counted, left_out = _uauc(scores, sorted_labels, users[by_score])
-    log_loss = _log_loss(logits, labels)
+    log_loss = float(log_losses(logits, labels).mean())
     share = positives / rows
     return RankingMetrics(
         rows=rows,
@@ -101,8 +97,8 @@ def ranking_metrics(
         users_counted=counted,
         users_left_out=left_out,
         log_loss=log_loss,
-        normalised_entropy=log_loss / _entropy(share),
-        calibration=float(_sigmoid(logits).mean()) / share,
+        normalised_entropy=log_loss / entropy(share),
+        calibration=float(probabilities(logits).mean()) / share,
     )
 
 
@@ -114,12 +110,12 @@ def calibration_table(
     Buckets have equal numbers of rows but for ties: rows of one prediction stay together, so that
     there can be fewer than ``buckets``. Arguments and errors as in :func:`ranking_metrics`.
     """
-    logits, labels, _ = _known(logits, labels, None, what)
+    logits, labels, _ = known_rows(logits, labels, None, what)
     edges = np.quantile(logits, np.arange(1, buckets) / buckets, method="lower")
     bucket = np.searchsorted(edges, logits, side="right")
     rows = np.bincount(bucket)
     used = rows > 0
-    predictions = np.bincount(bucket, weights=_sigmoid(logits))[used] / rows[used]
+    predictions = np.bincount(bucket, weights=probabilities(logits))[used] / rows[used]
     shares = np.bincount(bucket, weights=labels)[used] / rows[used]
     return tuple(
         CalibrationBucket(int(n), float(p), float(y))
@@ -135,10 +131,19 @@ def relative_improvement(new: float, base: float) -> float:
     return (new - base) / base if base else float("nan")
 
 
-def _known(
+def user_groups(users: Integers) -> NDArray[np.int64]:
+    """A code of each row's user, where a row without a known user (0) is a user of its own."""
+    return np.where(users == 0, -1 - np.arange(len(users)), users)
+
+
+def known_rows(
     logits: Floats, labels: Floats, users: Integers | None, what: str
 ) -> tuple[Floats, Floats, Integers | None]:
-    """The rows with a known label, after a check of all rows."""
+    """The rows with a known label, after a check of all rows.
+
+    Raises:
+        ValueError: a prediction is not finite, a label is none of 0, 1 and NaN, or none is known.
+    """
     assert logits.shape == labels.shape == (len(labels),), (logits.shape, labels.shape)
     assert users is None or users.shape == labels.shape
     broken = len(logits) - np.count_nonzero(np.isfinite(logits))
@@ -159,33 +164,41 @@ def _known(
     return logits, labels, users
 
 
+def check_both_classes(labels: Floats, what: str) -> None:
+    """ValueError unless there are rows with label 0 and rows with label 1."""
+    positives = np.count_nonzero(labels)
+    if positives in (0, len(labels)):
+        raise ValueError(
+            f"{what}: all {len(labels):,} known labels are {int(labels[0])}; AUC needs rows of "
+            "both classes"
+        )
+
+
 def _uauc(scores: Floats, labels: Floats, users: Integers) -> tuple[float, int, int]:
     """UAUC, users counted, users left out; the rows come ascending in score."""
-    auc, rows = _auc_by_group(scores, labels, users)
+    auc, rows = auc_by_group(scores, labels, users)
     counted = ~np.isnan(auc)
     weights = rows[counted]
     value = float((auc[counted] * weights).sum() / weights.sum()) if len(weights) else float("nan")
     return value, len(weights), len(auc) - len(weights)
 
 
-def _auc_by_group(
+def auc_by_group(
     scores: Floats, labels: Floats, groups: Integers
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """AUC [G], NaN where a group has one class, and rows [G]; the rows come ascending in score.
+    """AUC [G], NaN where a group has one class, and rows [G], of the groups in ascending order.
 
-    In a tie block with p positives and n negatives, above b negatives of its group, the positives
-    win p (b + n / 2) pairs. Twice that is an integer.
+    The rows come ascending in score. In a tie block with p positives and n negatives, above b
+    negatives of its group, the positives win p (b + n / 2) pairs. Twice that is an integer.
     """
     order = np.argsort(groups, kind="stable")
-    scores, groups = scores[order], groups[order]
-    positive = labels[order].astype(np.int64)
+    scores, groups, labels = scores[order], groups[order], labels[order]
     new_group = _changes(groups)
     block_first = np.flatnonzero(new_group | _changes(scores))  # [K], in rows
     group_first = np.flatnonzero(new_group[block_first])  # [G], in blocks
     group_of_block = np.cumsum(new_group[block_first]) - 1  # [K]
 
-    positives = np.add.reduceat(positive, block_first)
-    negatives = np.diff(block_first, append=len(scores)) - positives
+    positives, negatives = _class_counts(labels, block_first)
     below = np.cumsum(negatives) - negatives
     below -= below[group_first][group_of_block]
     twice_won = np.add.reduceat(positives * (2 * below + negatives), group_first)
@@ -198,6 +211,33 @@ def _auc_by_group(
     return auc, group_positives + group_negatives
 
 
+def placement_values(logits: Floats, labels: Floats) -> NDArray[np.float64]:
+    """The share of the rows of the other class that each row is ranked rightly against, [R].
+
+    A tie counts half. The mean over the rows of either class is the AUC (DeLong et al., 1988,
+    "Comparing the areas under two or more correlated receiver operating characteristic curves").
+    There must be rows of both classes.
+    """
+    by_score = np.argsort(logits)
+    block_first = np.flatnonzero(_changes(logits[by_score]))
+    positives, negatives = _class_counts(labels[by_score], block_first)
+    below = np.cumsum(negatives) - negatives
+    above = positives.sum() - np.cumsum(positives)
+    of_positive = (2 * below + negatives) / (2 * negatives.sum())
+    of_negative = (2 * above + positives) / (2 * positives.sum())
+    block = np.empty(len(labels), np.int64)
+    block[by_score] = np.repeat(np.arange(len(block_first)), positives + negatives)
+    return np.where(labels == 1, of_positive[block], of_negative[block])
+
+
+def _class_counts(
+    labels: Floats, block_first: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positives and negatives of each block of rows, [K] both."""
+    positives = np.add.reduceat(labels.astype(np.int64), block_first)
+    return positives, np.diff(block_first, append=len(labels)) - positives
+
+
 def _changes(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Whether each value differs from the one before it; the first one does."""
     changes = np.ones(len(values), bool)
@@ -205,17 +245,17 @@ def _changes(values: NDArray[Any]) -> NDArray[np.bool_]:
     return changes
 
 
-def _log_loss(logits: Floats, labels: Floats) -> float:
-    """Mean of log(1 + exp(-m)), m being the logit towards the label: finite without clipping."""
+def log_losses(logits: Floats, labels: Floats) -> NDArray[np.float64]:
+    """log(1 + exp(-m)) of each row, m being the logit towards the label: finite, not clipped."""
     margins = np.where(labels == 1, logits, -logits).astype(np.float64)
-    return float(np.logaddexp(0, -margins).mean())
+    return np.logaddexp(0, -margins)
 
 
-def _entropy(share: float) -> float:
+def entropy(share: float) -> float:
     """Cross-entropy of always predicting ``share``, which is the share of positives."""
     return float(-share * np.log(share) - (1 - share) * np.log1p(-share))
 
 
-def _sigmoid(logits: Floats) -> NDArray[np.float64]:
+def probabilities(logits: Floats) -> NDArray[np.float64]:
     """1 / (1 + exp(-x)), without overflow."""
     return np.exp(-np.logaddexp(0, -logits.astype(np.float64)))

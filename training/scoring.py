@@ -17,12 +17,13 @@ from dropdrift.kernels.feature_dropout import unpack_words
 from dropdrift.training.build import ranking_model
 from dropdrift.training.distributed import Ranks
 from dropdrift.training.gather import gather_rows_to
+from dropdrift.training.metrics import user_groups
 from dropdrift.training.scenarios import Scenario, dropped_words
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Rows of all ranks: S scenarios, R rows, L tasks.
+    """Rows of all ranks, in the order of the part: S scenarios, R rows, L tasks.
 
     Attributes:
         logits: float32 [S, R, L].
@@ -43,7 +44,7 @@ class Scores:
         """
         if not schema.has_user:
             return None
-        return np.where(self.users == 0, -1 - np.arange(len(self.users)), self.users)
+        return user_groups(self.users)
 
 
 @torch.no_grad()
@@ -55,6 +56,8 @@ def score_batches(
     seed: int = 0,
 ) -> Scores | None:
     """Score every real row. All ranks must call, with the same number of batches.
+
+    Each rank's batches are a stretch of the part, those of the ranks before it coming first.
 
     Returns:
         The rows of all ranks on the first rank, None on the others.

@@ -85,28 +85,62 @@ def _t_below(t: float, degrees: int) -> float:
 
 
 def bootstrap_intervals(
-    values: Floats, *, seed: int = 0, level: float = LEVEL, resamples: int = RESAMPLES
+    values: Floats,
+    weights: Floats | None = None,
+    *,
+    seed: int = 0,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
 ) -> list[Interval]:
-    """Percentile bootstrap intervals of the columns' means, rows drawn with replacement.
+    """Percentile bootstrap intervals of sum(values) / sum(weights), rows drawn with replacement.
+
+    A row is a user, so that the rows of the data that belong together are drawn together. A
+    resample whose weights sum to 0 says nothing of the ratio and is left out.
 
     Args:
         values: one row for each user, one column for each quantity, [R, Q]; a user's quantities
             stay together.
+        weights: likewise; without, all are 1, and the ratios are the columns' means.
         seed: of the draws.
         level: of confidence.
         resamples: how many times R rows are drawn.
+
+    Returns:
+        One for each quantity; undefined where fewer than two rows have a weight other than 0.
     """
     rows, columns = values.shape
+    assert weights is None or weights.shape == values.shape
     if rows < 2:
         return [UNDEFINED] * columns
+    if weights is None:
+        means = _resampled_sums(values, seed, resamples) / rows
+        return [_percentiles(column, level) for column in means.T]
+    sums = _resampled_sums(np.concatenate([values, weights], axis=1), seed, resamples)
+    return [
+        _percentiles(numerator[denominator != 0] / denominator[denominator != 0], level)
+        if weighty > 1
+        else UNDEFINED
+        for numerator, denominator, weighty in zip(
+            sums.T[:columns], sums.T[columns:], np.count_nonzero(weights, axis=0), strict=True
+        )
+    ]
+
+
+def _resampled_sums(values: Floats, seed: int, resamples: int) -> Floats:
+    """The columns' sums, [resamples, Q], over as many rows drawn as there are."""
+    rows, columns = values.shape
     generator = np.random.default_rng(seed)
-    means = np.empty((resamples, columns))
+    sums = np.empty((resamples, columns))
     step = max(1, CHUNK_ROWS // rows)
     for start in range(0, resamples, step):
         count = min(step, resamples - start)
         drawn = generator.integers(0, rows, (count, rows)) + rows * np.arange(count)[:, None]
         times = np.bincount(drawn.ravel(), minlength=count * rows).reshape(count, rows)
-        means[start : start + count] = times @ values / rows
+        sums[start : start + count] = times @ values
+    return sums
+
+
+def _percentiles(values: Floats, level: float) -> Interval:
     tail = (1 - level) / 2
-    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
-    return [Interval(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return Interval(float(low), float(high))
