@@ -182,7 +182,7 @@ def robustness_grid(models: Models, label: str, title: str, metric: str) -> Grid
     rows = []
     for drop in drops_of(models, label):
         read = measure(label, metric, drop)
-        row = [_drop_text(drop), estimate(models[base], read).text(".4f")]
+        row = [drop_text(drop), estimate(models[base], read).text(".4f")]
         for name in others:
             row.append(estimate(models[name], read).text(".4f"))
             row.append(paired(models[name], models[base], read).text("+.4f"))
@@ -191,7 +191,8 @@ def robustness_grid(models: Models, label: str, title: str, metric: str) -> Grid
     return Grid(f"{label}, {title} with fields dropped", tuple(header), tuple(rows), note)
 
 
-def _drop_text(drop: Drop) -> str:
+def drop_text(drop: Drop) -> str:
+    """What was dropped, such as ``all user fields``."""
     kind, value = drop
     if drop == NOTHING:
         return "nothing"

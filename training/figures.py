@@ -6,6 +6,7 @@ A colour and a marker for each model, safe for the colour-blind (Okabe and Ito, 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -60,6 +61,21 @@ def marker(index: int) -> str:
 def line_style(index: int) -> str:
     """The line of the model ``index``: another once the colours are used up."""
     return LINES[index // len(COLOURS) % len(LINES)]
+
+
+def name_rows(axes: Any, names: Sequence[str]) -> None:
+    """Give ``axes`` a row for each name, the first on top."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+
+
+def draw_row(axes: Any, row: int, values: Sequence[float], own: str) -> None:
+    """A point in the row for each seed's value, a dash for their mean, in the colour ``own``."""
+    axes.plot(values, [row] * len(values), "o", color=own, markersize=4.5, alpha=0.65, mew=0)
+    if values:
+        mean = sum(values) / len(values)
+        axes.plot(mean, row, "|", color=own, markersize=13, mew=2, zorder=3)
 
 
 def add_legend(figure: Figure, axes: Any) -> None:

@@ -32,6 +32,8 @@ th:first-child, td:first-child {{ text-align: left; padding-left: 0; }}
 thead th {{ border-bottom: 1px solid #888; font-weight: 600; }}
 tbody tr + tr td {{ border-top: 1px solid #eee; }}
 .spread {{ font-size: .87em; }}
+.narrow td {{ line-height: 1.2; vertical-align: top; }}
+.narrow .spread {{ display: block; }}
 figure {{ margin: 1.2rem 0; }}
 .beside {{ display: flex; flex-wrap: wrap; gap: 0 1.5rem; }}
 .beside figure {{ max-width: 30rem; margin: .8rem 0; }}
@@ -59,14 +61,15 @@ def provenance_details(summary: str, provenance: Mapping[str, Any]) -> str:
     return f"<details><summary>{escape(summary)}</summary><pre>{escape(text)}</pre></details>"
 
 
-def to_html(grid: Grid) -> str:
-    """The grid as a table that scrolls where it is too wide."""
+def to_html(grid: Grid, narrow: bool = False) -> str:
+    """The grid as a table that scrolls where too wide; ``narrow``: spreads below the numbers."""
     header = "".join(f"<th>{escape(name)}</th>" for name in grid.header)
     rows = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in grid.rows)
     caption = f"<caption>{escape(grid.title)}</caption>" if grid.title else ""
     note = f'<p class="note">{escape(grid.note)}</p>' if grid.note else ""
+    kind = ' class="narrow"' if narrow else ""
     return (
-        f'<div class="scroll"><table>{caption}<thead><tr>{header}</tr></thead>\n'
+        f'<div class="scroll"><table{kind}>{caption}<thead><tr>{header}</tr></thead>\n'
         f"<tbody>{rows}</tbody></table></div>{note}"
     )
 

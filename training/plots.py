@@ -5,7 +5,7 @@ A point for each seed, a line or a dash for their mean.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -21,6 +21,9 @@ from dropdrift.training.comparison import (
     measure,
 )
 from dropdrift.training.figures import GREY, STYLE, add_legend, colour, line_style, marker
+from dropdrift.training.metrics import CalibrationBucket
+
+Table = tuple[CalibrationBucket, ...]
 
 BLOCK_WIDTH = 0.85  # inches
 
@@ -63,18 +66,13 @@ def robustness_figure(models: Models, label: str) -> Figure | None:
 
 def calibration_figure(models: Models, label: str) -> Figure | None:
     """Observed share of positives against the mean prediction; None without calibration tables."""
-    tables = {
-        name: [r.tasks[label].calibration_table for r in seeds if label in r.tasks]
-        for name, seeds in models.items()
-    }
-    points = [bucket for seeds in tables.values() for table in seeds for bucket in table]
-    if not points:
+    tables = calibration_tables(models, label)
+    if not tables:
         return None
-    largest = 1.05 * max(max(bucket.prediction, bucket.label) for bucket in points)
+    largest = largest_share(tables)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.2, 4.2), layout="constrained")
         axes = figure.subplots()
-        axes.plot([0, largest], [0, largest], color=GREY, linewidth=1, linestyle=(0, (4, 3)))
         axes.annotate(
             "calibrated",
             (0.93 * largest, 0.93 * largest),
@@ -85,23 +83,51 @@ def calibration_figure(models: Models, label: str) -> Figure | None:
             rotation_mode="anchor",
             ha="right",
         )
-        for index, (name, seeds) in enumerate(tables.items()):
-            for order, table in enumerate(seeds):
-                axes.plot(
-                    [bucket.prediction for bucket in table],
-                    [bucket.label for bucket in table],
-                    label=name if order == 0 else None,
-                    color=colour(index),
-                    marker=marker(index),
-                    linestyle=line_style(index),
-                    linewidth=1,
-                    markersize=3.5,
-                    alpha=0.8,
-                )
-        axes.set(xlim=(0, largest), ylim=(0, largest), aspect="equal")
+        for name, seeds in tables.items():
+            draw_calibration(axes, seeds, list(models).index(name), name)
+        frame_calibration(axes, largest)
         axes.set(xlabel="Mean prediction", ylabel="Observed share of positives")
         add_legend(figure, axes)
     return figure
+
+
+def calibration_tables(models: Models, label: str) -> dict[str, list[Table]]:
+    """The calibration tables of each model's seeds; a model without any is not there."""
+    tables = {
+        name: [r.tasks[label].calibration_table for r in seeds if label in r.tasks]
+        for name, seeds in models.items()
+    }
+    return {name: found for name, found in tables.items() if any(found)}
+
+
+def largest_share(tables: Mapping[str, list[Table]]) -> float:
+    """Where the axes of a calibration end."""
+    buckets = (bucket for found in tables.values() for table in found for bucket in table)
+    return 1.05 * max(max(bucket.prediction, bucket.label) for bucket in buckets)
+
+
+def draw_calibration(
+    axes: Any, tables: Sequence[Table], index: int, name: str = "", markersize: float = 3.5
+) -> None:
+    """A line for each seed of the model ``index``; the first has its name."""
+    for order, table in enumerate(tables):
+        axes.plot(
+            [bucket.prediction for bucket in table],
+            [bucket.label for bucket in table],
+            label=name if order == 0 else None,
+            color=colour(index),
+            marker=marker(index),
+            linestyle=line_style(index),
+            linewidth=1,
+            markersize=markersize,
+            alpha=0.8,
+        )
+
+
+def frame_calibration(axes: Any, largest: float) -> None:
+    """The diagonal of a calibrated model, and equal axes from 0."""
+    axes.plot([0, largest], [0, largest], color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    axes.set(xlim=(0, largest), ylim=(0, largest), aspect="equal")
 
 
 def _draw_shares(axes: Any, models: Models, label: str, metric: str, shares: list[Drop]) -> None:

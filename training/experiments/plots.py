@@ -23,8 +23,10 @@ from dropdrift.training.figures import (
     STYLE,
     add_legend,
     colour,
+    draw_row,
     line_style,
     marker,
+    name_rows,
 )
 
 WIDTH = 4.9  # inches
@@ -38,7 +40,7 @@ def metric_figure(summary: Summary, metric: str) -> Figure:
         figure, axes = _rows_of(names)
         for index, name in enumerate(names):
             estimate = summary.estimate(name, metric)
-            _draw_seeds(axes, index, estimate.values, _colour(summary, name))
+            draw_row(axes, index, estimate.values, _colour(summary, name))
             published = summary.plan.published.get(name, {}).get(metric)
             if published is not None:
                 axes.plot(
@@ -66,7 +68,7 @@ def difference_figure(summary: Summary, metric: str) -> Figure | None:
             own = _colour(summary, name)
             bounds = (difference.by_user.low, difference.by_user.high)
             axes.plot(bounds, (index, index), color=own, linewidth=7, alpha=0.22, zorder=2)
-            _draw_seeds(axes, index, difference.seeds.values, own)
+            draw_row(axes, index, difference.seeds.values, own)
         axes.axvline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         axes.set_xlabel(f"{summary.titles[metric]}, difference to {summary.plan.base}")
     return figure
@@ -172,18 +174,9 @@ def _rows_of(names: Sequence[str]) -> tuple[Figure, Any]:
     """Axes with a row for each name, the first on top."""
     figure = Figure(figsize=(WIDTH, 0.75 + ROW_HEIGHT * len(names)), layout="constrained")
     axes = figure.subplots()
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
+    name_rows(axes, names)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     return figure, axes
-
-
-def _draw_seeds(axes: Any, index: int, values: Sequence[float], own: str) -> None:
-    axes.plot(values, [index] * len(values), "o", color=own, markersize=4.5, alpha=0.65, mew=0)
-    if values:
-        mean = sum(values) / len(values)
-        axes.plot(mean, index, "|", color=own, markersize=13, mew=2, zorder=3)
 
 
 def _colour(summary: Summary, name: str) -> str:
