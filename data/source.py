@@ -79,6 +79,8 @@ class DatasetSpec:
         labels: columns with 0, 1 or null (label unknown for that row).
         user: the column naming a row's user, for UAUC; empty: none.
         time: the numeric column to split by; empty: none.
+        oracle: the column with the true probability of the first label, in a source that has made
+            its labels up; empty: none. It is counted, and written nowhere.
         kind: see ``schema.Schema``; interactions are described by ``data.interactions.source``.
     """
 
@@ -88,6 +90,7 @@ class DatasetSpec:
     split: TimeSplit | FractionSplit
     user: str = ""
     time: str = ""
+    oracle: str = ""
     kind: DataKind = "impressions"
 
 

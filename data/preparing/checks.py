@@ -102,6 +102,8 @@ class _BatchChecker:
             columns.setdefault(spec.user, self._column(spec.user))
         if spec.time:
             columns[spec.time] = self._time()
+        if spec.oracle:
+            columns[spec.oracle] = self._oracle()
         batch = pa.RecordBatch.from_pydict(columns)
         return batch if self._good.all() else batch.filter(pa.array(self._good))
 
@@ -123,6 +125,17 @@ class _BatchChecker:
     def _time(self) -> pa.Array:
         numbers = self._numbers(self._spec.time)
         self._set_aside(np.isnan(numbers), f"column {self._spec.time!r}, the time, is missing")
+        return pa.array(numbers)
+
+    def _oracle(self) -> pa.Array:
+        numbers = self._numbers(self._spec.oracle)
+        outside = ~((numbers >= 0) & (numbers <= 1))
+        if outside.any():
+            row = int(np.flatnonzero(outside)[0])
+            raise ValueError(
+                f"data set {self._spec.name!r}, row {self._first_row + row}: the true probability "
+                f"{self._spec.oracle!r} is {numbers[row]:g}, must be between 0 and 1"
+            )
         return pa.array(numbers)
 
     def _label(self, name: str) -> pa.Array:

@@ -24,6 +24,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dropdrift.data.bayes_optimal import BayesOptimalAUC
 from dropdrift.data.columns import TIME_COLUMN, USER_COLUMN, label_column
 from dropdrift.data.encoding.encoder import Encoder, EncodingReport, encode_users
 from dropdrift.data.preparing.checks import checked_batches, named, unfitted_schema
@@ -164,12 +165,14 @@ def _write_parts(
     """Writes the parts and the example; returns what was counted."""
     counts = [PartCounts(spec.labels) for _ in PARTS]
     reports = [EncodingReport() for _ in PARTS]
+    oracles = [BayesOptimalAUC() for _ in PARTS]
     frequencies = TableFrequencies(encoder.schema)
     example = _Example()
     with ExitStack() as stack:
         writers = [stack.enter_context(PartWriter(folder / part)) for part in PARTS]
         for batch in passes.read("write ids"):
-            for part, rows in batch.parts(cut):
+            for part, checked in batch.parts(cut):
+                rows = _without_oracle(checked, spec.oracle, oracles[part])
                 with named(spec.name):
                     encoded = encoder.encode(rows, reports[part])
                 counts[part].add(rows)
@@ -180,12 +183,22 @@ def _write_parts(
                 writers[part].add(_with_targets(encoded, rows, spec))
     example.write(folder / EXAMPLE_FILE)
     parts = zip(PARTS, counts, reports, strict=True)
+    best = {part: oracle.auc for part, oracle in zip(PARTS, oracles, strict=True)}
     return {
         "name": spec.name,
         "split": {"validation_from": cut.validation_from, "test_from": cut.test_from},
+        **({"bayes_optimal_auc": best} if spec.oracle else {}),
         "parts": {p: count.summary() | {"fields": field_summary(r)} for p, count, r in parts},
         "tables": frequencies.summary(),
     }
+
+
+def _without_oracle(rows: pa.RecordBatch, column: str, oracle: BayesOptimalAUC) -> pa.RecordBatch:
+    """The rows without the true probabilities, which ``oracle`` counts."""
+    if not column:
+        return rows
+    oracle.add(rows.column(column).to_numpy())
+    return rows.drop_columns([column])
 
 
 def _with_targets(encoded: pa.Table, rows: pa.RecordBatch, spec: DatasetSpec) -> pa.Table:

@@ -1,4 +1,4 @@
-"""The labels of the synthetic set, and the best AUC that any model can have on them."""
+"""The labels of the synthetic set, and their true probabilities."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropdrift.data import counter
+from dropdrift.data.bayes_optimal import Probabilities
 from dropdrift.data.synthetic.world import MOOD, NEED, STYLE, TASTE, Impressions, World
 
 LABELS = ("collect", "like")
-
-Probabilities = NDArray[np.float64]
 
 
 def probability(rows: Impressions, label: str) -> Probabilities:
@@ -27,20 +26,6 @@ def draw_label(world: World, rows: Impressions, label: str) -> NDArray[np.int8]:
     """The label of each row, 0 or 1 [B]."""
     chance = counter.uniform(world.keys(f"label {label}", rows.row))
     return (chance < probability(rows, label)).astype(np.int8)
-
-
-def bayes_auc(probabilities: Probabilities) -> float:
-    """The AUC of the true probabilities, in expectation over the labels.
-
-    It is the share of all pairs of a positive and a negative row, each weighted by the probability
-    that the pair is one, in which the positive row has the higher probability. No ranking of these
-    rows by anything that does not know the labels has a higher expected share.
-    """
-    ascending = np.sort(probabilities)
-    negatives_below = np.cumsum(1 - ascending) - (1 - ascending)
-    ordered = np.sum(ascending * negatives_below)
-    pairs = ascending.sum() * (1 - ascending).sum() - np.sum(ascending * (1 - ascending))
-    return float(ordered / pairs)
 
 
 def _score(rows: Impressions) -> Probabilities:

@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dropdrift.data.bayes_optimal import BayesOptimalAUC
 from dropdrift.data.counter import Keys, stream_key
 from dropdrift.data.quarantine import BadRows
 from dropdrift.data.source import DatasetSpec, TimeSplit
 from dropdrift.data.synthetic.fields import all_views, field_specs
-from dropdrift.data.synthetic.labels import LABELS, bayes_auc, draw_label, probability
-from dropdrift.data.synthetic.missing import missing_at_random, missing_blocks
+from dropdrift.data.synthetic.labels import LABELS, draw_label, probability
+from dropdrift.data.synthetic.missing import Holes, holes_of_rate
 from dropdrift.data.synthetic.views import Entity, View
 from dropdrift.data.synthetic.world import DAY, FIRST_DAY, Impressions, World, scrambled
 
@@ -24,6 +25,7 @@ ORACLE_ROWS = 1_000_000
 LISTENER_COLUMN = "listener"
 TIME_COLUMN = "time"
 ORACLE_COLUMN = "oracle_probability"
+HIGHEST_MISSING = 0.8
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,9 @@ class SyntheticSource:
         songs: Number of songs; eight an artist.
         days: Length of the log; the last day is the test part, the one before it validates.
         width: Embedding width of every field.
+        missing: Share of all values that are missing, in the mean over fields and rows; none: as
+            the causes in ``missing`` come, about 0.28. Rows, values, labels and true probabilities
+            are the same at every share, and what is missing at one is missing at higher ones.
     """
 
     rows: int = 200_000
@@ -48,6 +53,7 @@ class SyntheticSource:
     songs: int = 5_000
     days: int = 10
     width: int = 8
+    missing: float | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("seed", 0), ("users", 1), ("songs", 1), ("days", 3), ("width", 1)):
@@ -56,6 +62,10 @@ class SyntheticSource:
         if self.rows < self.days:
             raise ValueError(
                 f"rows is {self.rows}, must be at least one for each of {self.days} days"
+            )
+        if self.missing is not None and not 0 <= self.missing <= HIGHEST_MISSING:
+            raise ValueError(
+                f"missing is {self.missing:g}, must be a share from 0 to {HIGHEST_MISSING:g}"
             )
 
     @property
@@ -71,6 +81,7 @@ class SyntheticSource:
             ),
             user=LISTENER_COLUMN,
             time=TIME_COLUMN,
+            oracle=ORACLE_COLUMN,
         )
 
     @property
@@ -91,7 +102,7 @@ class SyntheticSource:
         is missing; ``time``, in seconds since 1970; ``oracle_probability``, the true probability
         of ``collect``, which is no field.
         """
-        rows = self._world.impressions(start, stop)
+        rows = self._world.impressions(np.arange(start, stop))
         columns: dict[str, pa.Array] = dict(self._fields(rows))
         for label in LABELS:
             columns[label] = pa.array(draw_label(self._world, rows, label))
@@ -116,11 +127,12 @@ class SyntheticSource:
         first = self._world.first_row_of(self.days - 1)
         stride = BATCH_ROWS * max(1, (self.rows - first) // ORACLE_ROWS)
         starts = range(first, self.rows, stride)
-        parts = [
-            probability(self._world.impressions(start, min(start + BATCH_ROWS, self.rows)), label)
-            for start in starts
-        ]
-        return bayes_auc(np.concatenate(parts))
+        best = BayesOptimalAUC()
+        for start in starts:
+            rows = self._world.impressions(np.arange(start, min(start + BATCH_ROWS, self.rows)))
+            best.add(probability(rows, label))
+        assert best.auc is not None, "each row may be a 1 and may be a 0"
+        return best.auc
 
     @cached_property
     def _world(self) -> World:
@@ -130,13 +142,19 @@ class SyntheticSource:
     def _views(self) -> tuple[View, ...]:
         return all_views(self._world)
 
+    @cached_property
+    def _holes(self) -> Holes:
+        if self.missing is None:
+            return Holes(self._world)
+        return holes_of_rate(self._world, self._views, self.missing)
+
     def _fields(self, rows: Impressions) -> Iterator[tuple[str, pa.Array]]:
-        blocks = missing_blocks(self._world, rows)
+        blocks = self._holes.blocks(rows)
         keys = self._entity_keys(rows)
         for view in self._views:
             noise = keys[view.entity] + self._stream(f"noise {view.noise_stream}")
-            holes = keys["row"] + self._stream(f"missing {view.name}")
-            missing = missing_at_random(self._world, view, holes)
+            chance = keys["row"] + self._stream(f"missing {view.name}")
+            missing = self._holes.at_random(view, chance)
             missing |= blocks.get(view.block, False)
             values = view.values(self._world, rows, noise)
             yield view.name, pc.if_else(pa.array(missing), None, values)

@@ -119,9 +119,8 @@ class World:
     songs: int
     days: int
 
-    def impressions(self, start: int, stop: int) -> Impressions:
-        """The rows from ``start`` up to ``stop``."""
-        row = np.arange(start, stop)
+    def impressions(self, row: Ints) -> Impressions:
+        """The rows of these numbers [B]."""
         day, time = self._clock(row)
         user_chance = counter.uniform(self.keys("user met", row))
         song_chance = counter.uniform(self.keys("song met", row))

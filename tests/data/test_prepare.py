@@ -98,6 +98,21 @@ def test_the_parts_hold_the_encoded_rows_in_order(tmp_path: Path) -> None:
     assert [p.name for p in out.parent.iterdir()] == ["out"]
 
 
+def test_the_best_auc_is_that_of_the_true_probabilities(tmp_path: Path) -> None:
+    spec = dataclasses.replace(SPEC, oracle="truth")
+    rows: dict[str, list[object]] = {**columns(), "truth": [0.1 + i % 2 / 2 for i in range(1000)]}
+    prepare(Rows(rows, spec), tmp_path / "out", progress=False)
+    # Half of the rows have 0.1, half 0.6; pairs within a half count half.
+    right, wrong, even = 0.6 * 0.9, 0.1 * 0.4, 0.6 * 0.4 + 0.1 * 0.9
+    expected = (right + even / 2) / (right + wrong + even)
+    best = statistics(tmp_path / "out")["bayes_optimal_auc"]
+    assert best == dict.fromkeys(["train", "validation", "test"], pytest.approx(expected, abs=2e-3))
+    assert "truth" not in read_part(tmp_path / "out", "train").column_names
+    rows["truth"][3] = 1.5
+    with pytest.raises(ValueError, match=r"row 4: the true probability 'truth' is 1\.5"):
+        prepare(Rows(rows, spec), tmp_path / "other", progress=False)
+
+
 def test_only_the_training_part_is_fitted(tmp_path: Path) -> None:
     out = tmp_path / "out"
     rows = columns()

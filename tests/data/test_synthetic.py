@@ -1,9 +1,13 @@
+import dataclasses
+import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +17,6 @@ from dropdrift.data.preparing.prepare import prepare
 from dropdrift.data.quarantine import BadRows
 from dropdrift.data.source import TimeSplit
 from dropdrift.data.synthetic import SyntheticSource
-from dropdrift.data.synthetic.labels import bayes_auc
 from dropdrift.data.synthetic.world import scrambled
 
 SOURCE = SyntheticSource(rows=40_000, seed=3, users=1_000, songs=800)
@@ -90,23 +93,8 @@ def test_bayes_auc_is_that_of_the_true_probability() -> None:
     chance, label = numbers("oracle_probability")[test], numbers("collect")[test]
     # 4,000 rows: the standard error is about 0.007.
     assert SOURCE.bayes_auc() == pytest.approx(roc_auc_score(label, chance), abs=0.03)
-    assert SOURCE.bayes_auc() == bayes_auc(chance.to_numpy())
     assert 0.8 < SOURCE.bayes_auc() < 0.9
     assert 0.75 < SOURCE.bayes_auc("like") < 0.9
-
-
-@given(st.lists(st.floats(0.01, 0.99), min_size=2, max_size=30, unique=True))
-def test_bayes_auc_counts_pairs(chances: list[float]) -> None:
-    pairs = [(p, q) for i, p in enumerate(chances) for j, q in enumerate(chances) if i != j]
-    right = sum(p * (1 - q) for p, q in pairs if p > q)
-    assert bayes_auc(np.array(chances)) == pytest.approx(right / sum(p * (1 - q) for p, q in pairs))
-
-
-def test_bayes_auc_is_what_drawn_labels_have_in_the_mean() -> None:
-    random = np.random.default_rng(0)
-    chances = random.beta(1, 4, size=2_000)
-    drawn = [roc_auc_score(random.random(2_000) < chances, chances) for _ in range(50)]
-    assert bayes_auc(chances) == pytest.approx(np.mean(drawn), abs=0.006)
 
 
 def test_no_single_field_gives_the_label_away() -> None:
@@ -174,6 +162,48 @@ def test_training_and_test_have_the_same_holes() -> None:
         assert abs(gone[test].mean() - gone[~test].mean()) < 0.12, field.name
 
 
+@cache
+def at_rate(rate: float) -> pa.Table:
+    source = dataclasses.replace(SOURCE, missing=rate)
+    # Some rows of each day.
+    spans = [source.batch(start, start + 400) for start in range(0, SOURCE.rows, 4_000)]
+    return pa.Table.from_batches(spans)
+
+
+def mean_missing(rows: pa.Table) -> float:
+    fields = [field.name for field in SOURCE.spec.fields]
+    return float(np.mean([rows[name].null_count / rows.num_rows for name in fields]))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.8])
+def test_any_share_of_the_values_can_be_missing(rate: float) -> None:
+    assert mean_missing(at_rate(rate)) == pytest.approx(rate, abs=0.02)
+    assert rate or not any(at_rate(rate)[name].null_count for name in at_rate(rate).column_names)
+
+
+def test_rates_differ_in_nothing_but_what_is_missing() -> None:
+    complete, half, most = at_rate(0.0), at_rate(0.5), at_rate(0.8)
+    fields = {field.name for field in SOURCE.spec.fields}
+    for name in complete.column_names:
+        for fewer, more in ((complete, half), (half, most)):
+            left, right = fewer[name].combine_chunks(), more[name].combine_chunks()
+            if name not in fields:
+                assert left.equals(right), name
+            assert left.filter(right.is_valid()).equals(right.drop_null()), name
+
+
+def test_systematic_causes_scale_too() -> None:
+    rows = at_rate(0.8)
+    logged_out = np.asarray(rows["user_id"].is_null())
+    assert 0.4 < logged_out.mean() < 0.8
+    assert np.asarray(rows["age"].is_null())[logged_out].all()
+    gone = pd.DataFrame({"hour": rows["time"].to_numpy() // 3600})
+    for name in ("artist_fans", "artist_plays", "artist_tier"):
+        gone[name] = np.asarray(rows[name].is_null())
+    down = gone.groupby("hour").mean() == 1
+    assert 0.1 < down.all(axis=1).mean() < 0.6
+
+
 def test_some_users_and_songs_are_new_in_the_test_part() -> None:
     test = is_test()
     for name in ("listener", "song_id"):
@@ -197,9 +227,11 @@ def test_shared_tables_hold_shared_values() -> None:
         ({"days": 2}, "days is 2, must be at least 3"),
         ({"users": 0}, "users is 0"),
         ({"seed": -1}, "seed is -1"),
+        ({"missing": 0.9}, "missing is 0.9, must be a share from 0 to 0.8"),
+        ({"missing": float("nan")}, "missing is nan"),
     ],
 )
-def test_options_are_checked(options: dict[str, int], message: str) -> None:
+def test_options_are_checked(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SyntheticSource(**options)
 
@@ -209,8 +241,13 @@ def test_an_unknown_label_is_named() -> None:
         SOURCE.bayes_auc("share")
 
 
-def test_it_can_be_prepared(tmp_path: Path) -> None:
-    source = SyntheticSource(rows=2_000, users=100, songs=100)
+@pytest.mark.parametrize("missing", [None, 0.8])
+def test_it_can_be_prepared(missing: float | None, tmp_path: Path) -> None:
+    source = SyntheticSource(rows=2_000, users=100, songs=100, missing=missing)
     schema = prepare(source, tmp_path / "out", progress=False)
+    statistics = json.loads((tmp_path / "out" / "statistics.json").read_text())
+    assert statistics["bayes_optimal_auc"]["test"] == pytest.approx(source.bayes_auc(), abs=1e-9)
+    example = pq.read_schema(tmp_path / "out" / "example.parquet")
+    assert "oracle_probability" not in example.names
     assert schema.field_names == tuple(field.name for field in source.spec.fields)
     assert schema.labels == ("collect", "like")
