@@ -17,7 +17,7 @@ def run(arguments: list[str]) -> int:
         prog="dropdrift train",
         description="Train a model on prepared data, on one process or under torchrun.",
         recipe=True,
-        judge=_check_processes,
+        judge=check_processes,
     )
     from dropdrift.training.trainer import train
 
@@ -31,7 +31,7 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _check_processes(config: TrainConfig, processes: int) -> None:
+def check_processes(config: TrainConfig, processes: int) -> None:
     """ValueError where so many processes do not divide the batches."""
     if config.model.kind == "ranking":
         config.data.lanes_on(processes)

@@ -68,7 +68,7 @@ def test_from_plan_to_report(
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "out"
-    arguments = ["--data", interactions_folder, "--out", out, "--seeds", 1, 2]
+    arguments = ["--data", interactions_folder, "--out", out, "--seeds", 2]
     first = ("experiment", "--plan", write_plan(), *arguments)
 
     ended = command(*first, "--jobs", 2)
@@ -170,10 +170,12 @@ def test_mistakes_in_a_plan(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--seeds", 1], "--seeds names 1, which shows no spread: give at least 2"),
-        (["--seeds"], "--seeds names 0"),
-        (["--seeds", 1, 2, 1], "--seeds has 1 2 times"),
-        (["--seeds", 1, -2], "--seeds has -2, must be between 0"),
+        (["--seeds", 1], "--seeds is 1, which shows no spread: give at least 2"),
+        (["--seeds", 0], "--seeds is 0"),
+        (["--ranks", 0], "--ranks is 0, must be positive"),
+        (["--ranks", 2], "--ranks is 2, but 'popularity' is counted by one process"),
+        (["--recipes", "sasrec", "t2diff"], "give either --plan or --recipes"),
+        (["--metrics", "hr@10"], "--metrics goes with --recipes"),
         (["--jobs", 0], "--jobs is 0, must be positive"),
         (["--only", "lst"], "--only names 'lst', which the plan does not have; did you mean last?"),
         (["--plan", "t2diff-table5"], "unknown plan 't2diff-table5'; did you mean t2diff-table"),
@@ -200,26 +202,35 @@ def test_data_of_another_kind(
     tmp_path: Path,
 ) -> None:
     usual = ("--plan", write_plan(), "--data", prepared_folder, "--out", tmp_path / "out")
-    assert "holds impressions, but 'popularity' needs interact" in mistake("experiment", *usual)
+    line = mistake("experiment", *usual)
+    assert "holds impressions, but model.kind 't2diff' learns from interactions" in line
 
 
-def test_a_ranking_model(
+def test_variants_that_learn_different_things(
     mistake: Callable[..., str],
     interactions_folder: Path,
     write_plan: Callable[..., Path],
     tmp_path: Path,
 ) -> None:
-    plan = write_plan(recipe="dcnv2", options={}, variants={"none": None, "last": None})
-    usual = ("--plan", plan, "--data", interactions_folder, "--out", tmp_path / "out")
-    assert "is a ranking model" in mistake("experiment", *usual)
+    arguments = ("--data", interactions_folder, "--out", tmp_path / "out")
+    plan = write_plan(
+        options={},
+        metrics=["auc"],
+        variants={"none": {"recipe": "dcnv2"}, "last": None},
+    )
+    line = mistake("experiment", "--plan", plan, *arguments)
+    assert "variant 'last' is of matching (model.kind) and the base 'none' of ranking" in line
+    recipes = ("--recipes", "dcnv2-kuairand,dcnv2-demo")
+    line = mistake("experiment", *recipes, *arguments)
+    assert "different first labels (model.tasks), 'collect' and 'is_click'" in line
 
 
 @pytest.mark.parametrize("name", plan_names())
 def test_plans_that_come_with_dropdrift(name: str, tmp_path: Path) -> None:
     path = Path(__file__).parents[2] / "launchers/experiments" / f"{name}.yaml"
     plan = load_plan(path)
-    options = ExperimentOptions(plan=name, data=tmp_path, out=tmp_path / "out")
-    runs = resolve(plan, options)
+    options = ExperimentOptions(tmp_path, tmp_path / "out", plan=name)
+    runs, _ = resolve(plan, options)
     assert len(runs) == 3 * len(plan.rows)
     configs = [run.config for run in runs if run.seed == 1 and not run.baseline]
     distinct = {repr(config.model) + repr(config.data) for config in configs}

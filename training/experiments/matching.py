@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from dropdrift.data.interactions.protocol_statistics import protocol_statistics
+from dropdrift.data.interactions.sequences import Sequences
+from dropdrift.data.json_file import read_json
 from dropdrift.data.parquet_file import reading_parquet
+from dropdrift.data.preparing.statistics import STATISTICS_FILE
+from dropdrift.data.schema import Schema
+from dropdrift.training.config import TrainConfig
+from dropdrift.training.experiments.measures import Measured, UserValues, check_published
 from dropdrift.training.experiments.plan import Plan
-from dropdrift.training.experiments.summary import UserValues
+from dropdrift.training.matching.config import DEFAULT_KS
 from dropdrift.training.matching.metrics import gains
 from dropdrift.training.matching.result import MatchingResult, Variant, ranks_path
 
@@ -22,34 +31,65 @@ _SHOWN = {"recall": "Recall", "hr": "HR", "mrr": "MRR", "ndcg": "NDCG"}
 
 
 class MatchingMeasures:
-    """The metrics that a plan names.
+    """See :class:`~dropdrift.training.experiments.measures.Measures`.
 
     Args:
-        plan: names them.
+        plan: names the metrics: ``recall@20``, ``included/mrr@20``.
 
     Raises:
         ValueError: a metric is unknown.
     """
 
+    relative: tuple[str, ...] = ()
+
     def __init__(self, plan: Plan) -> None:
         self._metrics = plan.metrics
         self._parsed = [_parse(metric, plan.seen) for metric in plan.metrics]
-        for row, numbers in plan.published.items():
-            for metric in numbers:
-                if metric not in plan.metrics:
-                    raise ValueError(
-                        f"published: {row}: {metric} is not among the metrics, "
-                        f"{', '.join(plan.metrics)}"
-                    )
-        self.titles = {
+        check_published(plan.published, plan.metrics)
+        self.titles: Mapping[str, str] = {
             metric: _title(parsed, plan.seen)
             for metric, parsed in zip(plan.metrics, self._parsed, strict=True)
         }
+        self.note = f"Items that a user has already had are {plan.seen}."
 
-    @property
-    def list_lengths(self) -> tuple[int, ...]:
-        """The K that an evaluation must measure, ascending."""
-        return tuple(sorted({k for _, _, k in self._parsed}))
+    def evaluation_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Lists as long as the metrics need, besides those ``given``."""
+        lengths = {k for _, _, k in self._parsed}
+        return {"ks": tuple(sorted({*given.get("ks", DEFAULT_KS), *lengths}))}
+
+    def check(self, config: TrainConfig, schema: Schema) -> None:
+        """Any interactions will do."""
+
+    def measured(self, folder: Path, result_file: Path) -> dict[str, Measured]:
+        """One entry for each weight of the transition counts."""
+        del folder
+        numbers, users = self.numbers(result_file), self.users(result_file)
+        first, *others = numbers
+        found = {"": Measured(numbers[first], users.get(first))}
+        for weight in others:
+            found[f" + {weight:g} transitions"] = Measured(numbers[weight], users.get(weight))
+        return found
+
+    def curve_title(self, chosen_by: str) -> str:
+        """``Recall@20`` of ``recall@20``."""
+        measure, _, k = chosen_by.partition("@")
+        return f"{_SHOWN[measure]}@{k}"
+
+    def data_facts(self, config: TrainConfig, schema: Schema) -> dict[str, Any]:
+        """Counts of the data, and of what the protocol makes of it."""
+        data, sequence = config.data.path, config.data.sequence
+        facts: dict[str, Any] = {}
+        path = data / STATISTICS_FILE
+        if path.is_file():
+            counts = read_json(path)
+            for key in ("users", "items", "interactions"):
+                if isinstance(counts, dict) and isinstance(counts.get(key), int):
+                    facts[key.capitalize()] = counts[key]
+        sequences = Sequences.load(data, schema, sequence.order, sequence.min_interactions)
+        counted = protocol_statistics(sequences, sequence, config.loop.seed)
+        for key, number in dataclasses.asdict(counted).items():
+            facts[f"{key.capitalize()} in the protocol"] = number
+        return facts
 
     def numbers(self, path: Path) -> dict[float, dict[str, float]]:
         """The metrics by name from a result file, for each weight of the transition counts.
@@ -90,30 +130,12 @@ class MatchingMeasures:
         }
 
 
-def metric_title(metric: str) -> str:
-    """``Recall@20`` of ``recall@20``."""
-    measure, _, k = metric.partition("@")
-    return f"{_SHOWN[measure]}@{k}"
-
-
-def validation_curve(log: Path, chosen_by: str) -> tuple[tuple[int, float], ...]:
-    """Step and value of the metric that chose the checkpoint, from a run's log."""
-    if not log.is_file():
-        return ()
-    entries = map(json.loads, log.read_text(encoding="utf-8").splitlines())
-    return tuple(
-        (int(entry["step"]), float(entry[chosen_by]))
-        for entry in entries
-        if entry["kind"] == "validation" and chosen_by in entry
-    )
-
-
 def _mean_by_user(users: NDArray[np.str_], values: NDArray[np.float64]) -> UserValues:
     """One row for each user, sorted: means over the seeds of the noise."""
     names, codes = np.unique(users, return_inverse=True)
     sums = np.zeros((len(names), values.shape[1]))
     np.add.at(sums, codes, values)
-    return UserValues(names, sums / np.bincount(codes)[:, None])
+    return UserValues(names, sums / np.bincount(codes)[:, None], np.ones_like(sums))
 
 
 def _number(variant: Variant, parsed: tuple[str, str, int], path: Path) -> float:

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from dropdrift.training.comparison import Grid
+from dropdrift.training.comparison import Grid, labels_of
 from dropdrift.training.experiments.plots import (
     curves_figure,
     difference_figure,
@@ -15,11 +15,15 @@ from dropdrift.training.experiments.plots import (
     schedule_figure,
     similarity_figure,
 )
+from dropdrift.training.experiments.robustness_page import (
+    calibration_section,
+    robustness_section,
+)
 from dropdrift.training.experiments.statistics import LEVEL, RESAMPLES
 from dropdrift.training.experiments.summary import Difference, Summary
 from dropdrift.training.experiments.tables import (
     difference_grids,
-    failure_lines,
+    lost_lines,
     main_grid,
     time_grid,
     to_markdown,
@@ -61,7 +65,7 @@ def _page(summary: Summary, data: Mapping[str, Any], origin: Any) -> Iterator[st
     if plan.about:
         yield f"<p>{escape(plan.about)}</p>"
     yield to_html(main_grid(summary))
-    yield from (f"<p>{escape(line)}</p>" for line in failure_lines(summary))
+    yield from (f"<p>{escape(line)}</p>" for line in lost_lines(summary))
     yield '<div class="beside">'
     for metric in plan.metrics:
         text = f"{summary.titles[metric]}: a point is a seed, a dash their mean."
@@ -69,6 +73,10 @@ def _page(summary: Summary, data: Mapping[str, Any], origin: Any) -> Iterator[st
         yield to_figure(to_svg(metric_figure(summary, metric)), text + ring)
     yield "</div>"
     yield from _difference_section(summary)
+    models = summary.evaluations()
+    for label in labels_of(models):
+        yield from robustness_section(models, summary.plan.base, label)
+        yield from calibration_section(models, label)
     yield from _curves_section(summary)
     yield from _diffusion_section(summary)
     times = time_grid(summary)
@@ -89,7 +97,8 @@ def _difference_section(summary: Summary) -> Iterator[str]:
         figure = difference_figure(summary, metric)
         if figure:
             text = f"{summary.titles[metric]} less that of {summary.plan.base}: a point is a seed, "
-            caption = f"{text}a dash their mean, the bar the {LEVEL:.0%} interval over users."
+            interval = f"{LEVEL:.0%} interval over {summary.units}"
+            caption = f"{text}a dash their mean, the bar the {interval}."
             yield to_figure(to_svg(figure), caption)
     yield "</div>"
 
@@ -130,7 +139,7 @@ def _facts(data: Mapping[str, Any], origin: Any) -> Iterator[tuple[str, str]]:
     """Command, data, versions, hardware and revision, as text."""
     yield "Command", str(origin["command"])
     for name, value in data.items():
-        yield name, f"{value:,}" if isinstance(value, int) else str(value)
+        yield name, _fact(value)
     yield "Versions", ", ".join(f"{k} {v}" for k, v in origin["versions"].items())
     hardware = origin["hardware"]
     gpus = "".join(f", {gpu['name']}" for gpu in hardware["gpus"])
@@ -142,15 +151,21 @@ def _facts(data: Mapping[str, Any], origin: Any) -> Iterator[tuple[str, str]]:
     yield "Date", str(origin["date"])
 
 
+def _fact(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def _markdown(summary: Summary, data: Mapping[str, Any], origin: Any) -> Iterator[str]:
     yield f"# {summary.plan.title}\n"
     if summary.plan.about:
         yield f"{summary.plan.about}\n"
     for grid in grids(summary):
         yield to_markdown(grid)
-    failed = failure_lines(summary)
-    if failed:
-        yield "\n".join(["**Failed runs**\n", *(f"- {line}" for line in failed), ""])
+    lost = lost_lines(summary)
+    if lost:
+        yield "\n".join(["**Runs that count in no mean**\n", *(f"- {line}" for line in lost), ""])
     yield "**What was run**\n"
     for name, value in _facts(data, origin):
         yield f"- {name}: {f'`{value}`' if name == 'Command' else value}"
@@ -170,6 +185,7 @@ def _numbers(summary: Summary, data: Mapping[str, Any], origin: Any) -> dict[str
                         "metrics": o.numbers,
                         "training": o.training,
                         "failure": o.failure,
+                        "collapse": o.collapse,
                         "validation": o.curve,
                         "similarity": o.similarity,
                     }
@@ -180,6 +196,11 @@ def _numbers(summary: Summary, data: Mapping[str, Any], origin: Any) -> dict[str
                     metric: _difference(summary.differences[name, metric])
                     for metric in plan.metrics
                     if (name, metric) in summary.differences
+                },
+                "relative_improvement": {
+                    metric: _difference(found)
+                    for (row, metric), found in summary.improvements.items()
+                    if row == name
                 },
             }
             for name, outcomes in summary.rows.items()

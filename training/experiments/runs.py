@@ -22,6 +22,7 @@ from dropdrift.training.config import CONFIG_FILE, EvaluateConfig, TrainConfig
 from dropdrift.training.data_record import DATA_RECORD
 from dropdrift.training.matching.config import PopularityBaseline, TransitionBaseline
 from dropdrift.training.provenance import plain
+from dropdrift.training.score_file import scores_path
 
 PART: Literal["test"] = "test"
 
@@ -85,7 +86,8 @@ class Run:
 
     def is_evaluated(self) -> bool:
         """Whether the result is there, of an evaluation with these very options."""
-        if not self.result_file.is_file():
+        scores = scores_path(self.result_file)
+        if not self.result_file.is_file() or (self.evaluation.scores and not scores.is_file()):
             return False
         wanted = plain(self.baseline_options() if self.baseline else self.evaluation)
         with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
@@ -120,16 +122,7 @@ def check_may_go_on(run: Run, schema: Schema) -> None:
     """ValueError where model and data do not belong together, or the folder holds another run."""
     from dropdrift.training.run_folder import RunFolder
 
-    if run.config.model.kind == "ranking":
-        raise ValueError(
-            f"variant {run.row!r} is a ranking model (model.kind): an experiment compares matching "
-            "models"
-        )
-    if schema.kind != "interactions":
-        raise ValueError(
-            f"{run.config.data.path} holds {schema.kind}, but {run.row!r} needs interactions: "
-            "prepare the data with --task matching"
-        )
+    run.config.check_kind_of(schema)
     if run.baseline:
         return
     if run.has_begun:
@@ -138,6 +131,19 @@ def check_may_go_on(run: Run, schema: Schema) -> None:
         for path in run.folder.iterdir():
             if path.name not in _BEFORE_CONFIG:
                 raise ValueError(f"{run.folder} is not empty: choose another --out, or remove it")
+
+
+def begin(run: Run) -> None:
+    """Clear what a run that was stopped before it began has left; see :func:`check_may_go_on`."""
+    if not run.has_begun and run.folder.is_dir():
+        shutil.rmtree(run.folder)
+
+
+def is_trained(run: Run) -> bool:
+    """Whether the training has come to its end."""
+    from dropdrift.training.run_folder import RunFolder
+
+    return run.has_begun and RunFolder(run.folder).is_complete()
 
 
 def perform(run: Run) -> None:
@@ -151,9 +157,9 @@ def perform(run: Run) -> None:
         return
     from dropdrift.training.trainer import train
 
-    if not run.has_begun and run.folder.is_dir():
-        shutil.rmtree(run.folder)  # stopped before it began; see check_may_go_on
-    train(replace(run.config, resume=run.has_begun), show_progress=False)
+    begin(run)
+    if not is_trained(run):
+        train(replace(run.config, resume=run.has_begun), show_progress=False)
     if not run.is_evaluated():
         _evaluate(run)
     if run.similarity:
@@ -163,9 +169,11 @@ def perform(run: Run) -> None:
 
 
 def _evaluate(run: Run) -> None:
+    from dropdrift.training.evaluation import evaluate
     from dropdrift.training.matching.evaluation import evaluate_matching
 
-    result = evaluate_matching(run.evaluation, run.config, show_progress=False)
+    make = evaluate if run.config.model.kind == "ranking" else evaluate_matching
+    result = make(run.evaluation, run.config, show_progress=False)
     assert result is not None, "a run of an experiment has one process"
     result.save(run.result_file)
 

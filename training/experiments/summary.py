@@ -6,7 +6,8 @@ user: both averaged over their common seeds first, so that what is left is who t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,26 +15,17 @@ from numpy.typing import NDArray
 
 from dropdrift.training.comparison import Estimate
 from dropdrift.training.experiments.drift import Similarity
+from dropdrift.training.experiments.measures import Measures, UserValues
 from dropdrift.training.experiments.plan import Plan
 from dropdrift.training.experiments.statistics import (
-    UNDEFINED,
     Interval,
     bootstrap_intervals,
     t_interval,
 )
+from dropdrift.training.metrics import relative_improvement
+from dropdrift.training.result import EvaluationResult
 
-
-@dataclass(frozen=True)
-class UserValues:
-    """The metrics of each row of an evaluation.
-
-    Attributes:
-        users: whose row it is and what its target, as text, [R].
-        values: one column for each metric, [R, Q].
-    """
-
-    users: NDArray[np.str_]
-    values: NDArray[np.float64]
+Columns = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -44,19 +36,28 @@ class Outcome:
         seed: its seed.
         numbers: its metrics by name; empty where it failed.
         failure: why it came to nothing.
+        collapse: how its model has collapsed; its numbers count in no mean.
         users: the metrics by user; None where they were not written.
         training: steps, best step and seconds of the training.
         curve: step and value of the validation metric that chose the checkpoint.
         similarity: of its diffusion's estimates to the drift, where that was measured.
+        evaluation: of a ranking model.
     """
 
     seed: int
     numbers: Mapping[str, float] = field(default_factory=dict)
     failure: str = ""
+    collapse: str = ""
     users: UserValues | None = None
     training: Mapping[str, float] = field(default_factory=dict)
     curve: tuple[tuple[int, float], ...] = ()
     similarity: Similarity | None = None
+    evaluation: EvaluationResult | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether its numbers are those of a sound model."""
+        return not (self.failure or self.collapse)
 
 
 @dataclass(frozen=True)
@@ -76,34 +77,47 @@ class Summary:
         plan: what was to be run.
         rows: outcomes by row, in the plan's order; a row that was not run is not there.
         titles: of the plan's metrics.
+        note: how to read the metrics.
         curve_title: of the validation metric.
         differences: by row and metric; empty where the base was not run.
-        test_rows: rows of the test part.
+        improvements: relative ones, likewise, of some metrics (RelaImpr).
+        test_rows: rows of the test part that are resampled.
+        units: what these are: users, or rows where users are not known.
         schedules: beta_1..beta_T of the variants whose schedule is to be shown.
     """
 
     plan: Plan
     rows: Mapping[str, tuple[Outcome, ...]]
     titles: Mapping[str, str]
+    note: str
     curve_title: str
     differences: Mapping[tuple[str, str], Difference]
+    improvements: Mapping[tuple[str, str], Difference]
     test_rows: int
+    units: str
     schedules: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def estimate(self, row: str, metric: str) -> Estimate:
-        """The values of a row's seeds that did not fail."""
+        """The values of a row's seeds that count."""
         return Estimate(tuple(_values(self.rows[row], metric).values()))
 
-    def failures(self) -> Iterator[tuple[str, Outcome]]:
-        """Rows and outcomes of the runs that failed."""
+    def evaluations(self) -> dict[str, tuple[EvaluationResult, ...]]:
+        """Of ranking models, the evaluations that count, by row."""
+        return {
+            row: tuple(o.evaluation for o in outcomes if o.evaluation and o.counts)
+            for row, outcomes in self.rows.items()
+        }
+
+    def lost(self) -> Iterator[tuple[str, Outcome]]:
+        """Rows and outcomes of the runs that failed or collapsed."""
         for row, outcomes in self.rows.items():
-            yield from ((row, outcome) for outcome in outcomes if outcome.failure)
+            yield from ((row, outcome) for outcome in outcomes if not outcome.counts)
 
 
 def summarise(
     plan: Plan,
     rows: Mapping[str, Sequence[Outcome]],
-    titles: Mapping[str, str],
+    measures: Measures,
     curve_title: str = "",
 ) -> Summary:
     """Compare all rows with the base.
@@ -112,61 +126,105 @@ def summarise(
         ValueError: two results of one seed are of different users.
     """
     kept = {row: tuple(outcomes) for row, outcomes in rows.items() if outcomes}
-    sizes = _check_same_users(kept)
+    first = _check_same_users(kept)
     differences: dict[tuple[str, str], Difference] = {}
+    improvements: dict[tuple[str, str], Difference] = {}
     for row in kept if plan.base in kept else ():
         if row != plan.base:
-            compared = _compare(kept[row], kept[plan.base], plan.metrics)
-            differences |= {(row, metric): found for metric, found in compared.items()}
-    return Summary(plan, kept, titles, curve_title, differences, max(sizes, default=0))
+            compared = _Comparison(kept[row], kept[plan.base], plan.metrics)
+            for metric, found in compared.absolute().items():
+                differences[row, metric] = found
+            for metric, found in compared.relative(measures.relative).items():
+                improvements[row, metric] = found
+    return Summary(
+        plan,
+        kept,
+        measures.titles,
+        measures.note,
+        curve_title,
+        differences,
+        improvements,
+        max((len(users.users) for users in first.values()), default=0),
+        next((users.units for users in first.values()), "users"),
+    )
 
 
-def _compare(
-    new: Sequence[Outcome], base: Sequence[Outcome], metrics: Sequence[str]
-) -> dict[str, Difference]:
-    by_user = _user_intervals(new, base, len(metrics))
-    differences = {}
-    for metric, interval in zip(metrics, by_user, strict=True):
-        values, others = _values(new, metric), _values(base, metric)
-        paired = tuple(values[seed] - others[seed] for seed in values if seed in others)
-        differences[metric] = Difference(Estimate(paired), t_interval(paired), interval)
-    return differences
+class _Comparison:
+    """A row beside the base."""
 
+    def __init__(
+        self, new: Sequence[Outcome], base: Sequence[Outcome], metrics: Sequence[str]
+    ) -> None:
+        others = {outcome.seed: outcome for outcome in base if outcome.counts}
+        self._pairs = [(n, others[n.seed]) for n in new if n.counts and n.seed in others]
+        self._metrics = metrics
 
-def _user_intervals(
-    new: Sequence[Outcome], base: Sequence[Outcome], metrics: int
-) -> list[Interval]:
-    pairs = [
-        (outcome.users, other.users)
-        for outcome in new
-        for other in base
-        if outcome.seed == other.seed and outcome.users and other.users
-    ]
-    if not pairs:
-        return [UNDEFINED] * metrics
-    # Where the seed decides the split too, a user is there in some seeds only.
-    users, codes = np.unique(np.concatenate([a.users for a, _ in pairs]), return_inverse=True)
-    values = np.concatenate([a.values - b.values for a, b in pairs])
-    sums = np.zeros((len(users), metrics))
-    np.add.at(sums, codes, values)
-    return bootstrap_intervals(sums / np.bincount(codes)[:, None])
+    def absolute(self) -> dict[str, Difference]:
+        """The differences of all metrics."""
+        values, weights = self._by_user(lambda new, base: (new.values - base.values, base.weights))
+        return self._differences(self._metrics, operator.sub, values, weights)
+
+    def relative(self, metrics: Sequence[str]) -> dict[str, Difference]:
+        """Relative improvements: also by user, the difference over the base's value."""
+        if not metrics:
+            return {}
+        values, weights = self._by_user(lambda new, base: (new.values - base.values, base.values))
+        columns = [self._metrics.index(metric) for metric in metrics]
+        chosen = values[:, columns], weights[:, columns]
+        return self._differences(metrics, relative_improvement, *chosen)
+
+    def _differences(
+        self,
+        metrics: Sequence[str],
+        difference: Callable[[float, float], float],
+        values: Columns,
+        weights: Columns,
+    ) -> dict[str, Difference]:
+        found = {}
+        for metric, interval in zip(metrics, bootstrap_intervals(values, weights), strict=True):
+            paired = [difference(n.numbers[metric], b.numbers[metric]) for n, b in self._pairs]
+            found[metric] = Difference(Estimate(tuple(paired)), t_interval(paired), interval)
+        return found
+
+    def _by_user(
+        self, parts: Callable[[UserValues, UserValues], tuple[Columns, Columns]]
+    ) -> tuple[Columns, Columns]:
+        """What ``parts`` makes of a pair of runs, each user's mean over seeds, [U, Q]."""
+        pairs = [(n.users, b.users) for n, b in self._pairs if n.users and b.users]
+        if not pairs:
+            nothing = np.empty((0, len(self._metrics)))
+            return nothing, nothing
+        # Where the seed decides the split too, a user is there in some seeds only.
+        names = np.concatenate([new.users for new, _ in pairs])
+        users, codes = np.unique(names, return_inverse=True)
+        seeds = np.bincount(codes)[:, None]
+        values, weights = zip(*(parts(new, base) for new, base in pairs), strict=True)
+
+        def mean(columns: Sequence[Columns]) -> Columns:
+            """By user, over seeds."""
+            sums = np.zeros((len(users), len(self._metrics)))
+            np.add.at(sums, codes, np.concatenate(columns))
+            return sums / seeds
+
+        return mean(values), mean(weights)
 
 
 def _values(outcomes: Sequence[Outcome], metric: str) -> dict[int, float]:
-    return {o.seed: o.numbers[metric] for o in outcomes if not o.failure}
+    return {o.seed: o.numbers[metric] for o in outcomes if o.counts}
 
 
-def _check_same_users(rows: Mapping[str, Sequence[Outcome]]) -> list[int]:
-    """The number of test rows of each seed."""
+def _check_same_users(rows: Mapping[str, Sequence[Outcome]]) -> dict[int, UserValues]:
+    """The users of each seed."""
     first: dict[int, tuple[str, UserValues]] = {}
     for row, outcomes in rows.items():
         for outcome in outcomes:
             if outcome.users is None:
                 continue
             name, users = first.setdefault(outcome.seed, (row, outcome.users))
-            if not np.array_equal(users.users, outcome.users.users):
+            same = np.array_equal(users.users, outcome.users.users)
+            if not same or not np.array_equal(users.weights, outcome.users.weights):
                 raise ValueError(
                     f"{name!r} and {row!r} (seed {outcome.seed}) were evaluated on different users "
                     "or targets: run them on the same data, in another --out"
                 )
-    return [len(users.users) for _, users in first.values()]
+    return {seed: users for seed, (_, users) in first.items()}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from dropdrift.training.comparison import UNDEFINED, Estimate, Grid
 from dropdrift.training.experiments.statistics import LEVEL, RESAMPLES, Interval
-from dropdrift.training.experiments.summary import Difference, Summary
+from dropdrift.training.experiments.summary import Difference, Outcome, Summary
 
 PUBLISHED = "published"
 TIMES = {
@@ -23,12 +23,7 @@ def main_grid(summary: Summary) -> Grid:
     published = dict(summary.plan.published)
     for name, outcomes in summary.rows.items():
         cells = [_estimate(summary, name, metric).text(".4f") for metric in summary.plan.metrics]
-        failed = sum(bool(outcome.failure) for outcome in outcomes)
-        if failed == len(outcomes):
-            title = f"{name}, failed"
-        else:
-            title = f"{name}, {failed} of {len(outcomes)} failed" if failed else name
-        rows.append((title, *cells))
+        rows.append((_row_title(name, outcomes), *cells))
         if name in published:
             rows.append(_published(name, published.pop(name), summary))
     rows += [_published(name, numbers, summary) for name, numbers in published.items()]
@@ -39,7 +34,7 @@ def difference_grids(summary: Summary) -> Iterator[Grid]:
     """The differences to the base with both kinds of intervals."""
     if not any(difference.seeds.values for difference in summary.differences.values()):
         return
-    base, percent = summary.plan.base, f"{LEVEL:.0%}"
+    base, percent, units = summary.plan.base, f"{LEVEL:.0%}", summary.units
     yield _grid_of_differences(
         summary,
         f"Difference to {base}, paired by seed",
@@ -48,11 +43,13 @@ def difference_grids(summary: Summary) -> Iterator[Grid]:
     )
     yield _grid_of_differences(
         summary,
-        f"Difference to {base}, paired by user",
+        f"Difference to {base}, paired by {units.removesuffix('s')}",
         lambda difference: difference.by_user,
-        f"Mean and {percent} interval over users ({RESAMPLES:,} bootstrap samples), each user's "
-        "value averaged over seeds.",
+        f"Mean and {percent} interval over {units} ({RESAMPLES:,} bootstrap samples), the values "
+        f"of each of the {units} averaged over seeds.",
     )
+    if summary.improvements:
+        yield _improvement_grid(summary)
 
 
 def time_grid(summary: Summary) -> Grid | None:
@@ -68,12 +65,13 @@ def time_grid(summary: Summary) -> Grid | None:
     return Grid("Time per run", header, tuple(rows), note) if rows else None
 
 
-def failure_lines(summary: Summary) -> list[str]:
-    """Which runs came to nothing, and why."""
+def lost_lines(summary: Summary) -> list[str]:
+    """Which runs count in no mean, and why."""
     seeds: dict[tuple[str, str], list[str]] = {}
-    for row, outcome in summary.failures():
-        seeds.setdefault((row, outcome.failure), []).append(str(outcome.seed))
-    return [f"{row}, seed {' '.join(s)}, failed: {why}" for (row, why), s in seeds.items()]
+    for row, outcome in summary.lost():
+        why = f"failed: {outcome.failure}" if outcome.failure else f"collapsed: {outcome.collapse}"
+        seeds.setdefault((row, why), []).append(str(outcome.seed))
+    return [f"{row}, seed {' '.join(s)}, {why}" for (row, why), s in seeds.items()]
 
 
 def to_markdown(grid: Grid) -> str:
@@ -82,6 +80,39 @@ def to_markdown(grid: Grid) -> str:
     lines.append(_markdown_row(["---", *["---:"] * (len(grid.header) - 1)]))
     lines += [_markdown_row(row) for row in grid.rows]
     return "\n".join([*lines, "", *([grid.note, ""] if grid.note else [])])
+
+
+def _row_title(name: str, outcomes: Sequence[Outcome]) -> str:
+    """The variant, and how many of its runs are missing in its means."""
+    count = len(outcomes)
+    for what in ("failed", "collapsed"):
+        lost = sum(bool(o.failure if what == "failed" else o.collapse) for o in outcomes)
+        if lost:
+            name += f", {what}" if lost == count else f", {lost} of {count} {what}"
+    return name
+
+
+def _improvement_grid(summary: Summary) -> Grid:
+    """RelaImpr with both intervals."""
+    metrics = dict.fromkeys(metric for _, metric in summary.improvements)
+    header, rows = ["Variant"], []
+    for metric in metrics:
+        title = summary.titles[metric]
+        header += [f"{title}, RelaImpr", "over seeds", f"over {summary.units}"]
+    for name in summary.rows:
+        cells = []
+        for metric in metrics:
+            found = summary.improvements.get((name, metric))
+            if found is None or not found.seeds.values:
+                cells += [UNDEFINED] * 3
+            else:
+                intervals = (found.by_seed, found.by_user)
+                cells += [f"{found.seeds.mean:+.3%}", *(i.text("+.3%") for i in intervals)]
+        if name != summary.plan.base:
+            rows.append((name, *cells))
+    base = summary.plan.base
+    note = f"(variant - {base}) / {base}, with {LEVEL:.0%} intervals as above."
+    return Grid(f"Relative improvement on {base}", tuple(header), tuple(rows), note)
 
 
 def _grid_of_differences(
@@ -125,8 +156,8 @@ def _spread(trained: Sequence[Mapping[str, float]], key: str) -> str:
 
 def _note(summary: Summary) -> str:
     seeds = max((len(outcomes) for outcomes in summary.rows.values()), default=0)
-    notes = [f"Mean ±standard deviation over {seeds} seeds, {summary.test_rows:,} rows each."]
-    notes.append(f"Items that a user has already had are {summary.plan.seen}.")
+    counted = f"{summary.test_rows:,} {summary.units}"
+    notes = [f"Mean ±standard deviation over {seeds} seeds, {counted} each.", summary.note]
     if summary.plan.published:
         notes.append("Published: figures from elsewhere, not measured here.")
     return " ".join(notes)

@@ -114,4 +114,4 @@ def outcomes(plan: Plan, write_result: WriteResult, tmp_path: Path) -> dict[str,
 
 @pytest.fixture
 def summary(plan: Plan, outcomes: dict[str, list[Outcome]]) -> Summary:
-    return summarise(plan, outcomes, MatchingMeasures(plan).titles, "recall@20")
+    return summarise(plan, outcomes, MatchingMeasures(plan), "recall@20")

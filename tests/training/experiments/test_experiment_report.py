@@ -19,6 +19,7 @@ from scipy import stats
 
 from dropdrift.training.experiments.drift import Similarity
 from dropdrift.training.experiments.matching import MatchingMeasures
+from dropdrift.training.experiments.measures import UserValues
 from dropdrift.training.experiments.plan import Plan
 from dropdrift.training.experiments.plots import (
     curves_figure,
@@ -30,7 +31,7 @@ from dropdrift.training.experiments.plots import (
 from dropdrift.training.experiments.report import grids, write_reports
 from dropdrift.training.experiments.statistics import bootstrap_intervals
 from dropdrift.training.experiments.summary import Outcome, Summary, summarise
-from dropdrift.training.experiments.tables import difference_grids, failure_lines, main_grid
+from dropdrift.training.experiments.tables import difference_grids, lost_lines, main_grid
 from dropdrift.training.figures import to_svg
 from dropdrift.training.matching.metrics import matching_metrics
 from dropdrift.training.matching.result import MatchingResult, ranks_path
@@ -82,7 +83,7 @@ def test_a_failed_seed_is_left_out_and_named(summary: Summary) -> None:
         "t2diff, published",
         "SASRec, published",
     ]
-    assert failure_lines(summary) == ["t2diff, seed 3, failed: the loss is nan at step 40"]
+    assert lost_lines(summary) == ["t2diff, seed 3, failed: the loss is nan at step 40"]
 
 
 def test_a_baseline_has_one_value(summary: Summary) -> None:
@@ -97,12 +98,11 @@ def test_a_split_that_changes_with_the_seed_keeps_users_apart(
         users = outcome.users
         assert users is not None
         kept = np.arange(len(users.users)) % 2 == outcome.seed % 2
-        return replace(
-            outcome, users=replace(users, users=users.users[kept], values=users.values[kept])
-        )
+        halved = UserValues(users.users[kept], users.values[kept], users.weights[kept])
+        return replace(outcome, users=halved)
 
     rows = {row: [halved(o) for o in outcomes[row]] for row in ("none", "last")}
-    summary = summarise(plan, rows, MatchingMeasures(plan).titles)
+    summary = summarise(plan, rows, MatchingMeasures(plan))
     assert summary.test_rows == 200
     interval = summary.differences["last", "recall@20"].by_user
     assert interval.low < interval.high
@@ -114,12 +114,12 @@ def test_results_of_different_users_are_refused(plan: Plan, outcomes: Outcomes) 
     other = replace(last.users, users=np.char.add(last.users.users, "x"))
     outcomes["last"][1] = replace(last, users=other)
     with pytest.raises(ValueError, match=r"'last' \(seed 2\) were evaluated on different users"):
-        summarise(plan, outcomes, {})
+        summarise(plan, outcomes, MatchingMeasures(plan))
 
 
 def test_without_the_base_nothing_is_compared(plan: Plan, outcomes: Outcomes) -> None:
     del outcomes["none"]
-    summary = summarise(plan, outcomes, MatchingMeasures(plan).titles)
+    summary = summarise(plan, outcomes, MatchingMeasures(plan))
     assert not summary.differences
     assert not list(difference_grids(summary))
     assert difference_figure(summary, "recall@2") is None
@@ -127,7 +127,7 @@ def test_without_the_base_nothing_is_compared(plan: Plan, outcomes: Outcomes) ->
 
 def test_all_seeds_of_a_variant_failed(plan: Plan, outcomes: Outcomes, tmp_path: Path) -> None:
     outcomes["last"] = [Outcome(seed, failure="it diverged") for seed in (1, 2, 3)]
-    summary = summarise(plan, outcomes, MatchingMeasures(plan).titles)
+    summary = summarise(plan, outcomes, MatchingMeasures(plan))
     assert main_grid(summary).rows[2] == ("last, failed", "-", "-", "-", "-")
     write_reports(summary, {}, provenance({}), tmp_path)
     numbers = json.loads((tmp_path / "experiment.json").read_text())
