@@ -88,7 +88,8 @@ def _scored_rows(table: pa.Table) -> ScoredRows:
         if name.startswith(_LABEL):
             labels[name.removeprefix(_LABEL)] = _numbers(table, name, np.float32)
         elif name != _USER:
-            logits[_of_logit_name(name)] = _numbers(table, name, np.float32)
+            key = _of_logit_name(name)
+            logits[key] = _numbers(table, name, np.float32)
     for task in {task for task, _ in logits} - labels.keys():
         raise ValueError(f"the column {_LABEL + task!r} is missing")
     for task in labels:
@@ -114,8 +115,11 @@ def _logit_name(task: str, drop: Drop) -> str:
 
 def _of_logit_name(name: str) -> tuple[str, Drop]:
     """Task and drop: the inverse of :func:`_logit_name`."""
-    what, _, task = name.removeprefix(_LOGIT).partition(":")
-    kind, _, value = what.partition("=")
-    if not name.startswith(_LOGIT) or kind not in get_args(DropKind) or not value or not task:
-        raise ValueError(f"the column {name!r} is none of an evaluation's scores")
-    return task, (cast(DropKind, kind), float(value) if kind == "share" else value)
+    drop, _, task = name.removeprefix(_LOGIT).partition(":")
+    kind, _, value = drop.partition("=")
+    try:
+        if not name.startswith(_LOGIT) or kind not in get_args(DropKind) or not value or not task:
+            raise ValueError
+        return task, (cast(DropKind, kind), float(value) if kind == "share" else value)
+    except ValueError:
+        raise ValueError(f"the column {name!r} is none of an evaluation's scores") from None

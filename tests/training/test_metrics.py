@@ -16,6 +16,7 @@ from sklearn import metrics as sklearn
 from dropdrift.training.metrics import (
     RankingMetrics,
     calibration_table,
+    placement_values,
     ranking_metrics,
     relative_improvement,
 )
@@ -122,6 +123,19 @@ def test_order_of_rows_does_not_matter(
     first, second = metrics_of(table), metrics_of(shuffled)
     assert (first.auc, first.uauc) == (second.auc, second.uauc)
     assert dataclasses.astuple(first) == pytest.approx(dataclasses.astuple(second), rel=1e-12)
+
+
+def test_placement_values_are_shares_of_the_pairs_of_a_row() -> None:
+    logits, labels = rows(7, 300)
+    placements = placement_values(logits, labels)
+    for logit, label, placement in zip(logits, labels, placements, strict=True):
+        others = logits[labels != label]
+        below, above = (others < logit).mean(), (others > logit).mean()
+        won = below if label else above
+        assert placement == pytest.approx(won + (1 - below - above) / 2, rel=1e-14)
+    auc = ranking_metrics(logits, labels).auc
+    for label in (0, 1):
+        assert placements[labels == label].mean() == pytest.approx(auc, rel=1e-14)
 
 
 def test_uauc_weights_users_by_their_rows() -> None:

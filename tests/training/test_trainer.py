@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
@@ -24,6 +25,7 @@ from dropdrift.training.evaluation import evaluate
 from dropdrift.training.pipeline import NonFiniteLossError
 from dropdrift.training.result import EvaluationResult
 from dropdrift.training.run_folder import RunFolder, save_config
+from dropdrift.training.score_file import ScoredRows, read_scores, scores_path
 from dropdrift.training.trainer import train
 
 pytestmark = pytest.mark.timeout(120)
@@ -115,10 +117,13 @@ def test_the_last_checkpoint_knows_its_validation(config):
 
 def check_two_ranks_evaluate_as_one(config: TrainConfig, launch) -> None:
     """Complete rows and rows with features dropped: each rank scores a part of them."""
-    done = launch(2, "-m", "dropdrift", "evaluate", "--run-folder", config.out)
+    options = EvaluateConfig(run_folder=config.out, batch_size=200, scores=True)
+    flags = ["--batch-size", "200", "--scores"]
+    done = launch(2, "-m", "dropdrift", "evaluate", "--run-folder", config.out, *flags)
     assert done.returncode == 0, done.stderr[-2000:]
-    by_two = EvaluationResult.load(config.out / "evaluation-test.json")
-    by_one = evaluate(EvaluateConfig(run_folder=config.out), config, show_progress=False)
+    by_two = EvaluationResult.load(options.result_file)
+    rows_of_two = read_scores(scores_path(options.result_file))
+    by_one = evaluate(options, config, show_progress=False)
     assert by_one is not None
     assert by_two.missing_rate == by_one.missing_rate
     two, one = by_two.tasks["click"], by_one.tasks["click"]
@@ -127,6 +132,18 @@ def check_two_ranks_evaluate_as_one(config: TrainConfig, launch) -> None:
     assert len(pairs) == 14
     for ours, theirs in pairs:
         assert dataclasses.asdict(ours) == pytest.approx(dataclasses.asdict(theirs), abs=1e-5)
+    check_same_scores(rows_of_two, read_scores(scores_path(options.result_file)))
+
+
+def check_same_scores(ours: ScoredRows, theirs: ScoredRows) -> None:
+    """The same rows in the same order, with logits that differ by rounding alone."""
+    assert len(set(theirs.users[:100])) > 20
+    np.testing.assert_array_equal(ours.users, theirs.users)
+    for label, labels in theirs.labels.items():
+        np.testing.assert_array_equal(ours.labels[label], labels)
+    assert ours.logits.keys() == theirs.logits.keys()
+    for key, logits in theirs.logits.items():
+        np.testing.assert_allclose(ours.logits[key], logits, atol=1e-5, rtol=0)
 
 
 @pytest.mark.timeout(280)

@@ -131,12 +131,12 @@ def _log_loss(rows: _Rows) -> tuple[Sums, Sums]:
 
 def _normalised_entropy(rows: _Rows) -> tuple[Sums, Sums]:
     """L / H(p): its derivatives are 1 / H by the mean loss L, and -L H'(p) / H^2 by the share p."""
-    losses, count = log_losses(rows.logits, rows.labels), len(rows.labels)
-    loss, share = float(losses.mean()), float(rows.labels.mean(dtype=np.float64))
+    losses, labels = log_losses(rows.logits, rows.labels), rows.labels.astype(np.float64)
+    loss, share = float(losses.mean()), float(labels.mean())
     scale = entropy(share)
     slope = np.log1p(-share) - np.log(share)
-    influences = (losses - loss) / scale - loss * slope * (rows.labels - share) / scale**2
-    return rows.linearised(loss / scale, rows.summed(influences / count))
+    influences = (losses - loss) / scale - loss * slope * (labels - share) / scale**2
+    return rows.linearised(loss / scale, rows.summed(influences / len(labels)))
 
 
 def _calibration(rows: _Rows) -> tuple[Sums, Sums]:
