@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dropdrift.data.adaptors.movielens_files import MovieLensFiles
-from dropdrift.data.adaptors.recent import recent_values
+from dropdrift.data.adaptors.recent import earlier_counts, recent_values
 from dropdrift.data.adaptors.side_table import SideTable
 from dropdrift.data.quarantine import BadRows
 from dropdrift.data.source import DatasetSpec, FieldSpec, FractionSplit
@@ -42,10 +43,11 @@ class MovieLensSource:
 
     @property
     def spec(self) -> DatasetSpec:
-        """Nine fields and the label ``liked``.
+        """Eleven fields and the label ``liked``.
 
-        ``recent_liked`` holds the user's last 20 movies with that label, of those rated strictly
-        before the row's time.
+        Of the user's ratings strictly before the row's time, ``recent_liked`` holds the last 20
+        movies with that label, ``recent_disliked`` the last 20 without, and ``liked_share`` is the
+        share with it.
         """
         return DatasetSpec(
             name="movielens",
@@ -79,7 +81,7 @@ class MovieLensSource:
             "movie_id": ratings.column("movie_id"),
             "timestamp": ratings.column("timestamp"),
             "liked": liked.cast(pa.int8()),
-            "recent_liked": _recent(ratings, liked),
+            **_earlier_ratings(ratings, liked),
         }
         rows |= users.lookup(rows["user_id"]) | movies.lookup(rows["movie_id"])
         joined = pa.RecordBatch.from_pydict(rows)
@@ -96,15 +98,17 @@ def _fields() -> Iterator[FieldSpec]:
     yield identifier("user_id", group="user")
     for name in ("gender", "age", "occupation", "zip_area"):
         yield category(name, group="user")
-    yield FieldSpec(
-        "recent_liked",
-        "sequence",
-        "vocabulary",
-        min_count=2,
-        group="user",
-        table="movie_id",
-        max_length=RECENT,
-    )
+    for name in ("recent_liked", "recent_disliked"):
+        yield FieldSpec(
+            name,
+            "sequence",
+            "vocabulary",
+            min_count=2,
+            group="user",
+            table="movie_id",
+            max_length=RECENT,
+        )
+    yield FieldSpec("liked_share", "numeric", "buckets", size=16, group="user")
     yield identifier("movie_id", group="item")
     yield FieldSpec("release_year", "numeric", "buckets", size=16, group="item")
     yield FieldSpec("genres", "multi", "vocabulary", group="item", separator="|", max_length=6)
@@ -124,11 +128,18 @@ def _movies(files: MovieLensFiles, bad_rows: BadRows) -> SideTable:
     return SideTable([movies], "movie_id", files.path("movies.dat"))
 
 
-def _recent(ratings: pa.RecordBatch, liked: pa.BooleanArray) -> pa.ListArray:
-    return recent_values(
-        ratings.column("user_id").dictionary_encode().indices.to_numpy(),
-        ratings.column("timestamp").to_numpy(zero_copy_only=False),
-        ratings.column("movie_id"),
-        liked.fill_null(False).to_numpy(zero_copy_only=False),
-        RECENT,
-    )
+def _earlier_ratings(ratings: pa.RecordBatch, liked: pa.BooleanArray) -> dict[str, pa.Array]:
+    """What each row's user has rated strictly before the row's time."""
+    users = ratings.column("user_id").dictionary_encode().indices.to_numpy()
+    times = ratings.column("timestamp").to_numpy(zero_copy_only=False)
+    known = liked.is_valid().to_numpy(zero_copy_only=False)
+    good = liked.fill_null(False).to_numpy(zero_copy_only=False)
+    recent = partial(recent_values, users, times, ratings.column("movie_id"), length=RECENT)
+    rated, rated_good = (earlier_counts(users, times, kept) for kept in (known, good))
+    with np.errstate(invalid="ignore"):  # a user's first ratings have none before them
+        share = pa.array(rated_good / rated, from_pandas=True)
+    return {
+        "recent_liked": recent(kept=good),
+        "recent_disliked": recent(kept=known & ~good),
+        "liked_share": share,
+    }

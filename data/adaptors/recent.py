@@ -31,14 +31,7 @@ def recent_values(
     Returns:
         One list for each row, in the order of the rows given [R].
     """
-    order = np.lexsort((times, users))
-    user, time = users[order], times[order]
-    new_user = np.append(True, user[1:] != user[:-1])
-    new_time = new_user | np.append(True, time[1:] != time[:-1])
-    # Kept values before each row, over all users, in the sorted order.
-    before = np.concatenate([[0], np.cumsum(kept[order])[:-1]])
-    start = np.maximum.accumulate(np.where(new_user, before, 0))
-    stop = np.maximum.accumulate(np.where(new_time, before, 0))
+    order, start, stop = _earlier(users, times, kept)
     start = np.maximum(start, stop - length)
 
     sorted_values = values.take(pa.array(order[kept[order]]))
@@ -48,6 +41,38 @@ def recent_values(
     positions = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], lengths)
     listed = sorted_values.take(pa.array(positions))
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), listed)
+
+
+def earlier_counts(
+    users: NDArray[np.int64], times: NDArray[np.float64], kept: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """How many kept rows of each row's user have a time before the row's own [R].
+
+    The arguments are those of :func:`recent_values`.
+    """
+    order, start, stop = _earlier(users, times, kept)
+    counts = np.empty(len(order), dtype=np.int64)
+    counts[order] = stop - start
+    return counts
+
+
+def _earlier(
+    users: NDArray[np.int64], times: NDArray[np.float64], kept: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The rows by user and time [R], and of each of these which kept rows are earlier.
+
+    Kept rows are numbered in that order, over all users; those from the second array [R] up to
+    the third [R] are the user's own and before the row's time.
+    """
+    order = np.lexsort((times, users))
+    user, time = users[order], times[order]
+    new_user = np.append(True, user[1:] != user[:-1])
+    new_time = new_user | np.append(True, time[1:] != time[:-1])
+    # Kept values before each row, over all users, in the sorted order.
+    before = np.concatenate([[0], np.cumsum(kept[order])[:-1]])
+    start = np.maximum.accumulate(np.where(new_user, before, 0))
+    stop = np.maximum.accumulate(np.where(new_time, before, 0))
+    return order, start, stop
 
 
 class RecentHistory:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropdrift.data.adaptors.movielens import MovieLensSource
-from dropdrift.data.adaptors.recent import RecentHistory, recent_values
+from dropdrift.data.adaptors.recent import RecentHistory, earlier_counts, recent_values
 from dropdrift.data.quarantine import BadRows
 
 RATINGS = (
@@ -50,7 +50,7 @@ def read(path: Path, bad_rows: BadRows | None = None) -> pd.DataFrame:
 def test_every_column_of_the_spec_is_in_the_batches(folder: Path) -> None:
     spec = MovieLensSource(folder).spec
     names = {field.name for field in spec.fields}
-    assert len(spec.fields) == 9
+    assert len(spec.fields) == 11
     assert names | {*spec.labels, spec.user, spec.time} == set(read(folder))
 
 
@@ -79,6 +79,15 @@ def test_recent_liked_looks_strictly_back(folder: Path) -> None:
     ]  # fmt: skip
 
 
+def test_what_a_user_has_rated_looks_strictly_back(folder: Path) -> None:
+    rows = read(folder)
+    assert [list(movies) for movies in rows["recent_disliked"]] == [
+        [], [], ["20"], [], ["20"], ["20"],
+    ]  # fmt: skip
+    shares = rows["liked_share"].to_numpy()
+    np.testing.assert_allclose(shares, [np.nan, np.nan, 0, np.nan, 1 / 2, 2 / 3])
+
+
 @given(
     st.lists(
         st.tuples(st.integers(0, 2), st.integers(0, 6), st.booleans()), min_size=1, max_size=40
@@ -90,10 +99,12 @@ def test_recent_values_are_what_a_loop_finds(
 ) -> None:
     users, times, kept = (np.array(column) for column in zip(*rows, strict=True))
     found = recent_values(users, times.astype(float), pa.array(range(len(rows))), kept, length)
+    counts = earlier_counts(users, times.astype(float), kept)
     in_time = sorted(range(len(rows)), key=lambda row: rows[row][1])
     for row, (user, time, _) in enumerate(rows):
         past = [r for r in in_time if rows[r][0] == user and rows[r][1] < time and rows[r][2]]
         assert found[row].as_py() == past[-length:]
+        assert counts[row] == len(past)
 
 
 @given(
