@@ -98,8 +98,8 @@ def check_ranks_of_evaluation(ranks: Ranks, options: EvaluateConfig) -> None:
     """
     if options.preflight:
         report = check_ranks(ranks, PreflightConfig())
-        folder = options.run_folder if options.out is None else options.out.parent
-        on_first_rank(lambda: report.save(folder / f"preflight-{options.part}.json"))
+        path = options.result_file.with_name(f"preflight-{options.part}.json")
+        on_first_rank(lambda: report.save(path))
 
 
 def restore_model(

@@ -57,8 +57,10 @@ def write_scores(path: Path, rows: ScoredRows) -> None:
     columns: dict[str, NDArray[Any]] = {_USER: rows.users}
     columns |= {f"{_LABEL}{task}": values for task, values in rows.labels.items()}
     columns |= {_logit_name(task, drop): values for (task, drop), values in rows.logits.items()}
+    repeated = [name for name in columns if not name.startswith(_LOGIT)]
     with whole_file(path) as partial:
-        pq.write_table(pa.table(columns), partial, compression="zstd")
+        # Logits hardly repeat: in a dictionary they take more room.
+        pq.write_table(pa.table(columns), partial, compression="zstd", use_dictionary=repeated)
 
 
 def read_scores(path: Path) -> ScoredRows:
