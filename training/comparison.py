@@ -110,6 +110,11 @@ def drops_of(models: Models, label: str) -> tuple[Drop, ...]:
     return (NOTHING, *shares, *(block for block in blocks if block in drops))
 
 
+def metric_title(metric: str) -> str:
+    """``AUC`` of ``auc``; a name that is none of :data:`METRICS` as it is."""
+    return next((title for title, name, _ in METRICS if name == metric), metric)
+
+
 def curves_of(models: Models, label: str) -> tuple[tuple[str, str], ...]:
     """Title and metric of what robustness is shown by: AUC and, where there are users, UAUC."""
     return tuple(

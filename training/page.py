@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
 from dropdrift.training.comparison import Grid
 from dropdrift.training.provenance import plain
+
+# Before what is said of a number's spread: a standard deviation or an interval.
+_SPREAD = re.compile(r"(?= (?:±|\[[+-]?\d))")
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -29,6 +33,7 @@ table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 
 caption {{ text-align: left; font-weight: 600; padding-bottom: .3rem; }}
 th, td {{ text-align: right; padding: .2rem .5rem; white-space: nowrap; }}
 th:first-child, td:first-child {{ text-align: left; padding-left: 0; }}
+.scroll :is(th, td):first-child {{ position: sticky; left: 0; background: white; }}
 thead th {{ border-bottom: 1px solid #888; font-weight: 600; }}
 tbody tr + tr td {{ border-top: 1px solid #eee; }}
 .spread {{ font-size: .87em; }}
@@ -75,12 +80,10 @@ def to_html(grid: Grid, narrow: bool = False) -> str:
 
 
 def _cell(text: str) -> str:
-    value, sign, spread = escape(text).partition(" ±")
-    return (
-        f'<td>{value}<span class="spread">{sign}{spread}</span></td>'
-        if sign
-        else f"<td>{value}</td>"
-    )
+    """A number's spread, or its interval, is smaller than the number."""
+    value, *spread = _SPREAD.split(escape(text), maxsplit=1)
+    shown = f'<span class="spread">{spread[0]}</span>' if spread else ""
+    return f"<td>{value}{shown}</td>"
 
 
 def to_figure(svg: str, caption: str) -> str:

@@ -15,13 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dropdrift.training.comparison import (
-    METRICS,
     Drop,
     Models,
     drop_text,
     drops_of,
     estimate,
     measure,
+    metric_title,
     paired,
 )
 from dropdrift.training.end_labels import HEIGHT, LineEnd, draw_line, label_ends
@@ -35,7 +35,6 @@ from dropdrift.training.plots import (
     largest_share,
 )
 
-TITLES = {metric: title for title, metric, _ in METRICS}
 COLUMNS = 2  # panels of blocks beside each other
 CALIBRATION_COLUMNS = 3
 TITLE_SIZE = 8.5
@@ -58,7 +57,7 @@ def gain_by_share_figure(models: Models, base: str, label: str, metric: str) -> 
     others = others_than(base, models)
     if len(shares) < 2 or not others:
         return None
-    title = TITLES[metric]
+    title = metric_title(metric)
     positions = [100 * float(value) for _, value in shares]
     with mpl.rc_context(STYLE):
         height = 0.9 + max(2.8, HEIGHT * (len(others) + 1))
@@ -93,7 +92,7 @@ def gain_by_block_figure(models: Models, base: str, label: str, metric: str) -> 
     blocks, others = blocks_of(models, label), others_than(base, models)
     if not blocks or not others:
         return None
-    title = TITLES[metric]
+    title = metric_title(metric)
     rows = math.ceil(len(blocks) / COLUMNS)
     with mpl.rc_context(STYLE):
         height = 0.4 + rows * (0.8 + 0.8 * ROW_HEIGHT * len(others))
