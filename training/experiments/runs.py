@@ -90,9 +90,11 @@ class Run:
         if not self.result_file.is_file() or (self.evaluation.scores and not scores.is_file()):
             return False
         wanted = plain(self.baseline_options() if self.baseline else self.evaluation)
+        # What an older version has not recorded was as it is by default.
+        usual = {} if self.baseline else plain(EvaluateConfig(self.folder))
         with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
             made = read_json(self.result_file)["provenance"]["config"]["evaluation"]
-            return _compared(made) == _compared(wanted)
+            return _compared(usual | made) == _compared(wanted)
         return False
 
     def baseline_options(self) -> PopularityBaseline:
