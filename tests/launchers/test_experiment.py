@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from dropdrift.launchers.experiment import ExperimentOptions, plan_names, resolve
+from dropdrift.launchers.experiment_plans import plan_names
+from dropdrift.launchers.experiment_runs import resolve
 from dropdrift.launchers.options import recipe_names
 from dropdrift.training.experiments.plan import load_plan
 
@@ -229,8 +230,7 @@ def test_variants_that_learn_different_things(
 def test_plans_that_come_with_dropdrift(name: str, tmp_path: Path) -> None:
     path = Path(__file__).parents[2] / "launchers/experiments" / f"{name}.yaml"
     plan = load_plan(path)
-    options = ExperimentOptions(tmp_path, tmp_path / "out", plan=name)
-    runs, _ = resolve(plan, options)
+    runs, _ = resolve(plan, tmp_path, tmp_path / "out", seeds=3)
     assert len(runs) == 3 * len(plan.rows)
     configs = [run.config for run in runs if run.seed == 1 and not run.baseline]
     distinct = {repr(config.model) + repr(config.data) for config in configs}
