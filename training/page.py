@@ -11,6 +11,7 @@ from typing import Any
 from dropdrift.training.comparison import Grid
 from dropdrift.training.provenance import plain
 
+MANY_COLUMNS = 5
 # Before what is said of a number's spread: a standard deviation or an interval.
 _SPREAD = re.compile(r"(?= (?:±|\[[+-]?\d))")
 
@@ -37,6 +38,7 @@ th:first-child, td:first-child {{ text-align: left; padding-left: 0; }}
 thead th {{ border-bottom: 1px solid #888; font-weight: 600; }}
 tbody tr + tr td {{ border-top: 1px solid #eee; }}
 .spread {{ font-size: .87em; }}
+.narrow th {{ white-space: normal; vertical-align: bottom; }}
 .narrow td {{ line-height: 1.2; vertical-align: top; }}
 .narrow .spread {{ display: block; }}
 figure {{ margin: 1.2rem 0; }}
@@ -66,13 +68,16 @@ def provenance_details(summary: str, provenance: Mapping[str, Any]) -> str:
     return f"<details><summary>{escape(summary)}</summary><pre>{escape(text)}</pre></details>"
 
 
-def to_html(grid: Grid, narrow: bool = False) -> str:
-    """The grid as a table that scrolls where too wide; ``narrow``: spreads below the numbers."""
+def to_html(grid: Grid) -> str:
+    """The grid as a table that scrolls where it is too wide.
+
+    Where there are many columns, spreads and intervals stand below the numbers.
+    """
     header = "".join(f"<th>{escape(name)}</th>" for name in grid.header)
     rows = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in grid.rows)
     caption = f"<caption>{escape(grid.title)}</caption>" if grid.title else ""
     note = f'<p class="note">{escape(grid.note)}</p>' if grid.note else ""
-    kind = ' class="narrow"' if narrow else ""
+    kind = ' class="narrow"' if len(grid.header) > MANY_COLUMNS else ""
     return (
         f'<div class="scroll"><table{kind}>{caption}<thead><tr>{header}</tr></thead>\n'
         f"<tbody>{rows}</tbody></table></div>{note}"

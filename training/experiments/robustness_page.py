@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from html import escape
 
 from dropdrift.training.comparison import Models, curves_of
+from dropdrift.training.end_labels import OUTSIDE
 from dropdrift.training.experiments.robustness import robustness_grids
 from dropdrift.training.experiments.robustness_plots import (
     calibration_panels,
@@ -31,17 +32,17 @@ def robustness_section(models: Models, base: str, label: str) -> Iterator[str]:
         if figure:
             text = f"{title} less that of {base}, of the same seed, by the share of the fields "
             points = "dropped from every row: lines are means, points seeds. Under each share: "
-            yield to_figure(to_svg(figure), f"{text}{points}{title} of {base}.")
+            yield to_figure(to_svg(figure), f"{text}{points}{title} of {base}. {OUTSIDE}")
     for title, metric in curves_of(models, label):
         figure = gain_by_block_figure(models, base, label, metric)
         if figure:
             text = f"{title} less that of {base} with all fields of a side, or all identifiers, "
             yield to_figure(
                 to_svg(figure),
-                f"{text}dropped: a point is a seed, a dash their mean. Scales differ.",
+                f"{text}dropped: a point is a seed, a dash their mean. Scales differ. {OUTSIDE}",
             )
     yield "</div>"
-    yield from (to_html(grid, narrow=True) for grid in grids)
+    yield from map(to_html, grids)
 
 
 def calibration_section(models: Models, label: str) -> Iterator[str]:

@@ -24,7 +24,7 @@ from dropdrift.training.comparison import (
     metric_title,
     paired,
 )
-from dropdrift.training.end_labels import HEIGHT, LineEnd, draw_line, label_ends
+from dropdrift.training.end_labels import HEIGHT, LineEnd, draw_line, gain_limits, label_ends
 from dropdrift.training.experiments.plots import ROW_HEIGHT, WIDTH
 from dropdrift.training.experiments.robustness import blocks_of, others_than
 from dropdrift.training.figures import GREY, STYLE, colour, draw_row, name_rows
@@ -65,11 +65,15 @@ def gain_by_share_figure(models: Models, base: str, label: str, metric: str) -> 
         axes = figure.subplots()
         axes.axhline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         ends = [LineEnd(base, positions[-1], 0, None)]
-        for name, seeds in others.items():
-            gains = [paired(seeds, models[base], measure(label, metric, d)) for d in shares]
-            ends += draw_line(axes, positions, gains, name, list(models).index(name))
-        own = [estimate(models[base], measure(label, metric, d)).mean for d in shares]
-        labels = [f"{x:.0f}\n{_short(y)}" for x, y in zip(positions, own, strict=True)]
+        gains = {
+            name: [paired(seeds, models[base], measure(label, metric, d)) for d in shares]
+            for name, seeds in others.items()
+        }
+        for name, own in gains.items():
+            ends += draw_line(axes, positions, own, name, list(models).index(name))
+        axes.set_ylim(gain_limits(list(gains.values())))
+        of_base = [estimate(models[base], measure(label, metric, d)).mean for d in shares]
+        labels = [f"{x:.0f}\n{_short(y)}" for x, y in zip(positions, of_base, strict=True)]
         # The first, and every other from the last on: there is no room for more.
         ticks = [0, *range(len(shares) - 1, 1, -2)]
         axes.set_xticks([positions[i] for i in ticks], [labels[i] for i in ticks])
@@ -138,11 +142,18 @@ def calibration_panels(models: Models, label: str) -> Figure | None:
 
 def _draw_block(axes: Any, models: Models, base: str, label: str, metric: str, drop: Drop) -> None:
     read = measure(label, metric, drop)
-    for row, (name, seeds) in enumerate(others_than(base, models).items()):
-        own = colour(list(models).index(name))
-        draw_row(axes, row, paired(seeds, models[base], read).values, own)
+    others = others_than(base, models)
+    gains = {name: paired(seeds, models[base], read) for name, seeds in others.items()}
+    limits = gain_limits([[gain] for gain in gains.values()])
+    axes.set_xlim(limits)
+    for row, (name, gain) in enumerate(gains.items()):
+        draw_row(axes, row, gain.values, colour(list(models).index(name)))
+        if gain.mean < limits[0]:
+            text = f"\N{LEFTWARDS ARROW} {gain.mean:+.3f}"
+            where = axes.get_yaxis_transform()
+            axes.text(0.03, row, text, transform=where, size=TITLE_SIZE, va="center")
     axes.axvline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.xaxis.set_major_locator(MaxNLocator(2))
     of_base = estimate(models[base], read).text(".4f")
     axes.set_title(f"{drop_text(drop)}\n{base} {of_base}", size=TITLE_SIZE, loc="left")
 

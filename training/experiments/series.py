@@ -25,6 +25,8 @@ DATA, MISSING_RATE, BEST = "Data", "Missing rate", "Bayes-optimal AUC"
 # What the best there can be is known of.
 BEST_OF = "auc"
 
+NO_VALUES = Estimate(())
+
 # What makes two plans the same; titles and what is said about them may differ.
 _PLAN_KEYS = ("base", "metrics", "recipe", "options", "seen", "seed_options", "evaluate")
 
@@ -87,6 +89,15 @@ class Series:
     def compared(self) -> tuple[str, ...]:
         """The rows that are compared with the base somewhere."""
         return tuple(row for row in self.rows if any(row in point.gains for point in self.points))
+
+    def values(self, row: str) -> list[Estimate]:
+        """The metric of a row in each experiment; without values where it has none."""
+        return [point.values.get(row, NO_VALUES) for point in self.points]
+
+    def gains(self, row: str) -> list[Estimate]:
+        """The differences of a row to the base, likewise."""
+        found = (point.gains.get(row) for point in self.points)
+        return [gain.seeds if gain else NO_VALUES for gain in found]
 
     @property
     def knows_best(self) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dropdrift.training.comparison import UNDEFINED, Estimate, Grid
+from dropdrift.training.end_labels import OUTSIDE
 from dropdrift.training.experiments.series import BEST, Point, Series
 from dropdrift.training.experiments.series_plots import (
     gain_figure,
@@ -35,8 +36,9 @@ def write_series(series: Series, plotted: Sequence[str], origin: Any, path: Path
     """
     title = f"{series.title}, by missing rate"
     tables = [f"# {title}\n", *map(to_markdown, (*series_grids(series), _experiments(series)))]
+    tables += [f"- {point.name}: `{_command(point)}`" for point in series.points]
     write_result(path.with_suffix(NUMBERS), _numbers(series, origin))
-    write_whole(path.with_suffix(TABLES), "\n".join(tables))
+    write_whole(path.with_suffix(TABLES), "\n".join([*tables, ""]))
     write_whole(path, to_page(title, _page(title, series, plotted, origin)))
 
 
@@ -66,8 +68,8 @@ def series_grids(series: Series) -> Iterator[Grid]:
 def _experiments(series: Series) -> Grid:
     return Grid(
         "Experiments",
-        ("Experiment", "Data", "Missing rate", "Command"),
-        tuple((p.name, p.data, p.rate, str(p.provenance["command"])) for p in series.points),
+        ("Experiment", "Data", "Missing rate"),
+        tuple((p.name, p.data, p.rate) for p in series.points),
         "Missing rate: mean over the fields of the share of training rows in which one is missing.",
     )
 
@@ -78,24 +80,30 @@ def _page(title: str, series: Series, plotted: Sequence[str], origin: Any) -> It
     gain = gain_figure(series)
     if gain:
         text = f"{series.metric_title} less that of {series.base}, of the same seed"
-        yield to_figure(to_svg(gain), f"{text}: lines are means, points seeds.")
+        yield to_figure(to_svg(gain), f"{text}: lines are means, points seeds. {OUTSIDE}")
     text = f"{series.metric_title} itself: lines are means, points seeds."
     yield to_figure(to_svg(values_figure(series, plotted)), text)
     yield "</div>"
-    yield from (to_html(grid, narrow=True) for grid in series_grids(series))
+    yield from map(to_html, series_grids(series))
     panels = interval_panels(series)
     if panels:
         yield "<h2>Each variant</h2>"
         text = (
             f"{series.metric_title} less that of {series.base}: a point is a seed, the line their "
         )
-        bar = f"mean, the bar the {LEVEL:.0%} interval over seeds, grey the other variants."
+        bar = (
+            f"mean, the bar the {LEVEL:.0%} interval over seeds, grey the other variants. {OUTSIDE}"
+        )
         yield to_figure(to_svg(panels), text + bar)
     yield "<h2>What was run</h2>"
     yield to_html(_experiments(series))
     for point in series.points:
-        yield provenance_details(f"{point.name}: plan, versions and hardware", point.provenance)
+        yield provenance_details(f"{point.name}: {_command(point)}", point.provenance)
     yield provenance_details("This page", origin)
+
+
+def _command(point: Point) -> str:
+    return str(point.provenance["command"])
 
 
 def _gain(point: Point, name: str) -> str:

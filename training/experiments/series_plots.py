@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from dropdrift.training.end_labels import HEIGHT, LineEnd, draw_line, label_ends
+from dropdrift.training.end_labels import HEIGHT, LineEnd, draw_line, gain_limits, label_ends
 from dropdrift.training.experiments.plots import WIDTH
 from dropdrift.training.experiments.series import BEST, Series
 from dropdrift.training.figures import GREY, STYLE, colour
@@ -29,15 +29,13 @@ def gain_figure(series: Series) -> Figure | None:
     with mpl.rc_context(STYLE):
         figure, axes = _lines(len(series.compared) + 1)
         axes.axhline(0, color=GREY, linewidth=1, linestyle=DASHES, zorder=1)
-        ends = [LineEnd(series.base, _rates(series)[-1], 0, None)]
+        rates = _rates(series)
+        ends = [LineEnd(series.base, rates[-1], 0, None)]
         for name in series.compared:
-            found = [
-                (p.missing_rate, p.gains[name].seeds) for p in series.points if name in p.gains
-            ]
-            positions, gains = zip(*found, strict=True)
             index = series.rows.index(name)
-            ends += draw_line(axes, [100 * x for x in positions], gains, name, index)
-        axes.set_ylabel(f"{series.metric_title}, gain over {series.base}")
+            ends += draw_line(axes, rates, series.gains(name), name, index)
+        axes.set_ylim(_limits(series))
+        axes.set_ylabel(f"{series.metric_title}, difference to {series.base}")
         label_ends(axes, ends)
     return figure
 
@@ -52,10 +50,8 @@ def values_figure(series: Series, names: Sequence[str]) -> Figure:
             axes.plot(*zip(*best, strict=True), color=GREY, linestyle=DASHES)
             ends.append(LineEnd(BEST, *best[-1], None))
         for name in names:
-            found = [(p.missing_rate, p.values[name]) for p in series.points if name in p.values]
-            positions, values = zip(*found, strict=True)
             index = series.rows.index(name)
-            ends += draw_line(axes, [100 * x for x in positions], values, name, index)
+            ends += draw_line(axes, _rates(series), series.values(name), name, index)
         axes.set_ylabel(series.metric_title)
         label_ends(axes, ends)
     return figure
@@ -76,13 +72,18 @@ def interval_panels(series: Series) -> Figure | None:
                 _draw_means(axes, series, other, "#D0D0D0", 0.8)
             axes.axhline(0, color=GREY, linewidth=1, linestyle=DASHES, zorder=1)
             _draw_gain(axes, series, name)
+            axes.set_ylim(_limits(series))
+            lowest = min(gain.mean for gain in series.gains(name) if gain.values)
+            if lowest < axes.get_ylim()[0]:
+                text = f"\N{DOWNWARDS ARROW} {lowest:+.3f}"
+                axes.text(0.05, 0.05, text, transform=axes.transAxes, size=TITLE_SIZE)
             axes.set_title(textwrap.fill(name, TITLE_LETTERS), size=TITLE_SIZE, loc="left")
             axes.locator_params(nbins=4)
         for axes in panels.flat[len(series.compared) :]:
             axes.set_axis_off()
         figure.supxlabel(RATE, size=mpl.rcParams["font.size"])
         figure.supylabel(
-            f"{series.metric_title}, gain over {series.base}", size=mpl.rcParams["font.size"]
+            f"{series.metric_title}, difference to {series.base}", size=mpl.rcParams["font.size"]
         )
     return figure
 
@@ -98,13 +99,13 @@ def _rates(series: Series) -> list[float]:
     return [100 * point.missing_rate for point in series.points]
 
 
+def _limits(series: Series) -> tuple[float, float]:
+    return gain_limits([series.gains(name) for name in series.compared])
+
+
 def _draw_means(axes: Any, series: Series, name: str, own: str, width: float) -> None:
-    means = [
-        (100 * point.missing_rate, point.gains[name].seeds.mean)
-        for point in series.points
-        if name in point.gains
-    ]
-    axes.plot(*zip(*means, strict=True), color=own, linewidth=width)
+    means = [gain.mean for gain in series.gains(name)]
+    axes.plot(_rates(series), means, color=own, linewidth=width)
 
 
 def _draw_gain(axes: Any, series: Series, name: str) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tests.training.ranking_results import result
 
-from dropdrift.training.comparison import Models, by_model
-from dropdrift.training.end_labels import spread_apart
+from dropdrift.training.comparison import Estimate, Models, by_model
+from dropdrift.training.end_labels import gain_limits, spread_apart
 from dropdrift.training.experiments.robustness import robustness_grids
 from dropdrift.training.experiments.robustness_page import (
     calibration_section,
@@ -135,3 +135,29 @@ def test_the_section_of_the_page(models: Models) -> None:
 )
 def test_names_move_apart_as_little_as_they_can(wanted: list[float], expected: list[float]) -> None:
     assert spread_apart(wanted, 0.1, 0.0, 1.0) == pytest.approx(expected)
+
+
+def test_a_model_that_has_gone_wrong_leaves_room_for_the_others() -> None:
+    sound = [[Estimate((gain, gain + 0.001))] for gain in (-0.004, 0.001, 0.002)]
+    low, high = gain_limits(sound)
+    assert low < -0.004
+    assert high > 0.003
+    low, high = gain_limits([*sound, [Estimate((-0.2, -0.21))]])
+    assert -0.02 < low < -0.004
+    assert high > 0.003
+    low, _ = gain_limits([[Estimate((-0.2,))], [Estimate(())]])
+    assert low < -0.2
+
+
+def test_a_loss_outside_the_axes_is_told_in_numbers(models: Models) -> None:
+    small = {f"like {skill}": [result("x", s, skill) for s in SEEDS] for skill in (1.01, 1.02)}
+    found = {"dcnv2": models["dcnv2"], **{name: tuple(r) for name, r in small.items()}}
+    found["inverted"] = tuple(result("inverted", s, -1.0) for s in SEEDS)
+    shares, blocks = (
+        draw(found, "dcnv2", LABEL, "auc") for draw in (gain_by_share_figure, gain_by_block_figure)
+    )
+    assert shares is not None
+    assert blocks is not None
+    lost = np.mean(np.subtract(auc(found["inverted"], 0.9), auc(found["dcnv2"], 0.9)))
+    assert f"inverted ↓ {lost:+.3f}" in [text.get_text() for text in shares.axes[0].texts]
+    assert [text.get_text()[:3] for text in blocks.axes[0].texts] == ["← -"]

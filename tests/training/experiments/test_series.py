@@ -150,6 +150,24 @@ def test_figures_are_over_the_missing_rate(folders: dict[str, Path]) -> None:
     assert [axes.get_title(loc="left") for axes in panels.axes] == list(series.compared)
 
 
+def test_a_loss_outside_the_axes_is_told_in_numbers(folders: dict[str, Path]) -> None:
+    for folder in folders.values():
+        change(
+            folder,
+            lambda raw: raw["rows"]["last"]["difference"]["auc"].update(by_seed=[-5.0, -5.1]),
+        )
+    series = read_series(list(folders.values()))
+    gains, panels = gain_figure(series), interval_panels(series)
+    assert gains is not None
+    assert panels is not None
+    assert "last ↓ -5.050" in [text.get_text() for text in gains.axes[0].texts]
+    assert [[text.get_text() for text in axes.texts] for axes in panels.axes] == [
+        [],
+        ["↓ -5.050"],
+        [],
+    ]
+
+
 def test_without_the_base_only_values_are_shown(folders: dict[str, Path], tmp_path: Path) -> None:
     def without_base(raw: Any) -> None:
         del raw["rows"]["none"]
