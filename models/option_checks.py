@@ -24,6 +24,12 @@ def share(name: str, value: float) -> None:
         raise ValueError(f"model.{name} is {value}, must be at least 0 and less than 1")
 
 
+def share_or_all(name: str, value: float) -> None:
+    """ValueError unless the option ``model.NAME`` is a share, 0 and 1 included."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"model.{name} is {value}, must be at least 0 and at most 1")
+
+
 def positive_share(name: str, value: float) -> None:
     """ValueError unless the option ``model.NAME`` is a share above 0."""
     if not 0 < value <= 1:

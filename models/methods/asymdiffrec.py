@@ -19,7 +19,7 @@ from dropdrift.kernels.feature_dropout import unpack_words
 from dropdrift.models.config import ModelConfig
 from dropdrift.models.losses import reconstruction_loss, task_loss
 from dropdrift.models.methods.config import AsymDiffRecConfig
-from dropdrift.models.methods.forward_process import ForwardProcess
+from dropdrift.models.methods.forward_process import Block, ForwardProcess
 from dropdrift.models.methods.method import (
     BaseModel,
     Method,
@@ -41,6 +41,7 @@ class AsymDiffRec(Method):
             only fields that are usually present, and what is missing beyond their mean rate.
         config: see ``AsymDiffRecConfig``.
         seed: seed of the drop masks.
+        blocks: what the forward process can drop as a whole.
     """
 
     informative: Tensor
@@ -52,12 +53,20 @@ class AsymDiffRec(Method):
         missing_rates: tuple[float, ...],
         config: AsymDiffRecConfig,
         seed: int,
+        blocks: tuple[Block, ...] = (),
     ) -> None:
         super().__init__()
         self.widths = widths
         self.config = config
         self.backend = config.backend
-        self.forward_process = ForwardProcess(widths, seed, config.max_drop_rate, self.backend)
+        self.forward_process = ForwardProcess(
+            widths,
+            seed,
+            max_drop_rate=config.max_drop_rate,
+            drop_rate=config.drop_rate,
+            blocks=blocks,
+            backend=self.backend,
+        )
         self.denoiser = Denoiser(
             len(widths),
             z_width,
@@ -103,9 +112,9 @@ class AsymDiffRec(Method):
     def serve(self, z: Tensor, missing: Tensor) -> Tensor:
         """The representation that the head reads at serving, [B, Z].
 
-        ``denoised`` is the paper's g([s, z]). ``gated`` is z + (1 - exp(-a q)) (g([s, z]) - z),
-        where q is the excess of what is missing (:meth:`gate`): a row as complete as those that h
-        was trained on is served by z.
+        ``denoised`` is the paper's g([s, z]). ``gated`` is z + a (g([s, z]) - z) with a of
+        :meth:`gate`, which grows with what is missing. f is linear, so that its logit is that of z
+        and that of g([s, z]), mixed.
         """
         if self.config.serving == "plain":
             return z
@@ -115,7 +124,7 @@ class AsymDiffRec(Method):
         return torch.lerp(z, denoised, self.gate(missing).to(z.dtype))
 
     def gate(self, missing: Tensor) -> Tensor:
-        """1 - exp(-a q), [B, 1].
+        """The share a = a_0 + (1 - a_0)(1 - exp(-k q)), [B, 1]; a_0 the floor, k the steepness.
 
         q in [0, 1] is the share missing of the fields that are usually there, beyond the share
         missing in the mean training row: 0 at or below that, 1 where all of them are missing.
@@ -123,7 +132,7 @@ class AsymDiffRec(Method):
         flags = unpack_words(missing, len(self.widths)) & self.informative
         share = flags.sum(dim=1, keepdim=True) / self.informative.sum().clamp(min=1)
         q = ((share - self.usual_share) / (1 - self.usual_share)).clamp(min=0)
-        return -torch.expm1(-self.config.gate_steepness * q)
+        return 1 - (1 - self.config.gate_floor) * torch.exp(-self.config.gate_steepness * q)
 
 
 def check_kernels(config: ModelConfig, fields: int, device: torch.device) -> None:

@@ -5,7 +5,7 @@ A method's equations, and why its defaults are what they are, are in its module'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from dropdrift.models.option_checks import (
@@ -14,6 +14,7 @@ from dropdrift.models.option_checks import (
     positive,
     positive_share,
     share,
+    share_or_all,
 )
 
 MethodKind = Literal[
@@ -32,6 +33,25 @@ Kernels = Literal["automatic", "triton", "torch", "reference"]
 
 
 @dataclass(frozen=True)
+class BlockDropConfig:
+    """Rows of the training that lose a whole block of features, and nothing else.
+
+    Attributes:
+        user: Probability with which a row loses all user fields; 0: never.
+        item: Probability with which a row loses all item fields.
+        identifiers: Probability with which a row loses the ids of users, items and authors.
+    """
+
+    user: float = 0.0
+    item: float = 0.0
+    identifiers: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("user", "item", "identifiers"):
+            share(f"blocks.{name}", getattr(self, name))
+
+
+@dataclass(frozen=True)
 class AsymDiffRecConfig:
     """AsymDiffRec, the diffusion around the base model.
 
@@ -42,10 +62,12 @@ class AsymDiffRecConfig:
         reconstruction_norm: Squared error averaged over the dimensions of z, or summed as printed.
         stop_gradient: Keep the reconstruction loss from moving its target z_0.
         max_drop_rate: Largest share of features dropped, in expectation; 1: uniform on 0..N.
+        drop_rate: A fixed share of features dropped instead, in expectation; none: max_drop_rate.
         serving: How z is served. gated: mixed with the denoised z by how much is missing.
             denoised: the denoiser's output, as in the paper. plain: without the denoiser.
-        gate_steepness: How quickly the gate opens with the share q of features missing beyond the
-            mean training row: 1 - exp(-gate_steepness q).
+        gate_floor: Share of the denoised z in rows as complete as the mean training row.
+        gate_steepness: How quickly the gate opens from there with the share q of features missing
+            beyond the mean training row: gate_floor + (1 - gate_floor)(1 - exp(-gate_steepness q)).
         kernels: What drops features and denoises, in training and serving. automatic: Triton's
             kernels on a GPU, torch on a CPU and where those do not fit. triton, torch: that one.
             reference: the paper's equations in plain torch, slower, to compare with.
@@ -57,9 +79,12 @@ class AsymDiffRecConfig:
     reconstruction_norm: ReconstructionNorm = "mean"
     stop_gradient: bool = False
     max_drop_rate: float = 1.0
+    drop_rate: float | None = None
     serving: Serving = "gated"
+    gate_floor: float = 0.0
     gate_steepness: float = 6.0
     kernels: Kernels = "automatic"
+    blocks: BlockDropConfig = field(default_factory=BlockDropConfig)
 
     @property
     def backend(self) -> str:
@@ -76,6 +101,14 @@ class AsymDiffRecConfig:
                 "would train the denoiser; use --model.method base for the base alone"
             )
         positive_share("asymdiffrec.max_drop_rate", self.max_drop_rate)
+        if self.drop_rate is not None:
+            positive_share("asymdiffrec.drop_rate", self.drop_rate)
+            if self.max_drop_rate != 1:
+                raise ValueError(
+                    f"model.asymdiffrec.drop_rate is {self.drop_rate} and max_drop_rate "
+                    f"{self.max_drop_rate}: a fixed rate has no largest one, give only one of them"
+                )
+        share_or_all("asymdiffrec.gate_floor", self.gate_floor)
 
 
 @dataclass(frozen=True)
@@ -189,6 +222,7 @@ class FeatureMaskConfig:
 
     weight: float = 0.3
     max_drop_rate: float = 1.0
+    blocks: BlockDropConfig = field(default_factory=BlockDropConfig)
 
     def __post_init__(self) -> None:
         positive("feature_mask.weight", self.weight)
@@ -204,6 +238,7 @@ class FeatureDropoutConfig:
     """
 
     max_drop_rate: float = 1.0
+    blocks: BlockDropConfig = field(default_factory=BlockDropConfig)
 
     def __post_init__(self) -> None:
         positive_share("feature_dropout.max_drop_rate", self.max_drop_rate)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dropdrift.models.losses import task_loss
 from dropdrift.models.methods.config import FeatureMaskConfig
-from dropdrift.models.methods.forward_process import ForwardProcess
+from dropdrift.models.methods.forward_process import Block, ForwardProcess
 from dropdrift.models.methods.method import BaseModel, Method, weighted_sum
 
 
@@ -28,11 +28,18 @@ class FeatureMask(Method):
         widths: embedding width of each field.
         config: see ``FeatureMaskConfig``.
         seed: seed of the masks.
+        blocks: what can be dropped as a whole.
     """
 
-    def __init__(self, widths: tuple[int, ...], config: FeatureMaskConfig, seed: int) -> None:
+    def __init__(
+        self,
+        widths: tuple[int, ...],
+        config: FeatureMaskConfig,
+        seed: int,
+        blocks: tuple[Block, ...] = (),
+    ) -> None:
         super().__init__()
-        self.forward_process = ForwardProcess(widths, seed, config.max_drop_rate)
+        self.forward_process = ForwardProcess(widths, seed, config.max_drop_rate, blocks=blocks)
         self.weight = config.weight
 
     def losses(

@@ -12,6 +12,7 @@ from dropdrift.models.methods.cdae import CDAE
 from dropdrift.models.methods.diffrec import DiffRec
 from dropdrift.models.methods.feature_dropout import FeatureDropout
 from dropdrift.models.methods.feature_mask import FeatureMask
+from dropdrift.models.methods.forward_process import blocks_of
 from dropdrift.models.methods.method import Method
 from dropdrift.models.methods.multivae import MultiVAE
 from dropdrift.models.methods.self_supervised import SelfSupervised
@@ -30,8 +31,9 @@ def make_method(schema: Schema, config: ModelConfig, seed: int) -> Method:
         case "base":
             return BaseAlone()
         case "asymdiffrec":
+            blocks = blocks_of(schema, config.asymdiffrec.blocks)
             rates = tuple(field.missing_rate for field in schema.fields)
-            return AsymDiffRec(widths, z_width, rates, config.asymdiffrec, seed)
+            return AsymDiffRec(widths, z_width, rates, config.asymdiffrec, seed, blocks)
         case "cdae":
             return CDAE(widths, z_width, config.cdae, seed)
         case "multivae":
@@ -42,8 +44,10 @@ def make_method(schema: Schema, config: ModelConfig, seed: int) -> Method:
         case "diffrec":
             return DiffRec(z_width, config.diffrec, seed)
         case "feature_mask":
-            return FeatureMask(widths, config.feature_mask, seed)
+            blocks = blocks_of(schema, config.feature_mask.blocks)
+            return FeatureMask(widths, config.feature_mask, seed, blocks)
         case "feature_dropout":
-            return FeatureDropout(widths, config.feature_dropout, seed)
+            blocks = blocks_of(schema, config.feature_dropout.blocks)
+            return FeatureDropout(widths, config.feature_dropout, seed, blocks)
         case _:
             assert_never(config.method)

@@ -162,6 +162,9 @@ def test_denoiser_learns_to_complete_features(setting):
         ({"max_drop_rate": 0.0}, "max_drop_rate"),
         ({"reconstruction_weight": -1.0}, "reconstruction_weight"),
         ({"hidden_width": 0}, "hidden_width"),
+        ({"drop_rate": 0.0}, "drop_rate"),
+        ({"drop_rate": 0.5, "max_drop_rate": 0.5}, "only one of them"),
+        ({"gate_floor": 1.1}, "gate_floor"),
     ],
 )
 def test_impossible_options_are_refused(options, name):
@@ -242,3 +245,21 @@ def test_kernels_that_cannot_run_are_refused_before_training(monkeypatch):
     check("triton")
     with pytest.raises(ValueError, match="16 to 256 width, not 8"):
         check("triton", z_width=8)
+
+
+def test_gate_with_a_floor_mixes_complete_rows_too():
+    model = diffusion(gate_floor=0.3)
+    flags = torch.tensor([[0, 0, 0, 0, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]], dtype=torch.bool)
+    q = torch.tensor([[0.0], [0.2], [1.0]])
+    torch.testing.assert_close(model.gate(pack_words(flags)), 1 - 0.7 * torch.exp(-6 * q))
+    assert torch.equal(diffusion(gate_floor=1.0).gate(pack_words(flags)), torch.ones(3, 1))
+
+
+def test_a_fixed_drop_rate_reaches_the_forward_process(setting):
+    _, embedded, missing, _ = setting
+    words = drop_words(missing, FIELDS, seed=SEED, step=STEP, first_row=0, rate=0.4)
+    assert not torch.equal(words, drop_words(missing, FIELDS, seed=SEED, step=STEP, first_row=0))
+    process = diffusion(drop_rate=0.4).forward_process
+    dropped, drawn = process.drop(embedded, missing, STEP, 0)
+    assert torch.equal(drawn, words)
+    assert torch.equal(dropped, mask_features(embedded, words, WIDTHS))
