@@ -21,7 +21,7 @@ from dropdrift.training.experiments.statistics import Interval
 from dropdrift.training.experiments.summary import Difference
 
 # Facts of an experiment's data.
-DATA, MISSING_RATE, BEST = "Data", "Missing rate", "Bayes-optimal AUC"
+DATA, LABEL, MISSING_RATE, BEST = "Data", "Label", "Missing rate", "Bayes-optimal AUC"
 # What the best there can be is known of.
 BEST_OF = "auc"
 
@@ -87,8 +87,8 @@ class Series:
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """The rows that are compared with the base somewhere."""
-        return tuple(row for row in self.rows if any(row in point.gains for point in self.points))
+        """The rows that share a seed with the base somewhere."""
+        return tuple(row for row in self.rows if any(gain.values for gain in self.gains(row)))
 
     def values(self, row: str) -> list[Estimate]:
         """The metric of a row in each experiment; without values where it has none."""
@@ -120,11 +120,11 @@ def read_series(folders: Sequence[Path], metric: str | None = None) -> Series:
     experiments = [(folder / NUMBERS, _read(folder)) for folder in folders]
     first_path, first = experiments[0]
     for path, raw in experiments[1:]:
-        for key, value in _compared(raw["plan"]).items():
-            if value != _compared(first["plan"])[key]:
+        for key, value in _compared(raw).items():
+            if value != _compared(first)[key]:
                 raise ValueError(
-                    f"{path} and {first_path} are of different plans, as their {key} differ: a "
-                    "series is of one plan on several data sets"
+                    f"{path} and {first_path} differ in their {key}: a series is of one plan, on "
+                    "data sets of one kind"
                 )
     known = first["plan"]["metrics"]
     metric = known[0] if metric is None else metric
@@ -165,15 +165,21 @@ def _read(folder: Path) -> Mapping[str, Any]:
     with _reading(path):
         if raw["kind"] != KIND:
             raise ValueError(f"{path} is of the kind {raw['kind']!r}, must be {KIND!r}")
-        _compared(raw["plan"])
+        _compared(raw)
     return raw
 
 
-def _compared(plan: Mapping[str, Any]) -> dict[str, Any]:
+def _compared(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """What experiments of a series have in common: how models are made, and what they predict."""
+    plan = raw["plan"]
     variants = {
         name: (variant["recipe"], variant["options"]) for name, variant in plan["variants"].items()
     }
-    return {**{key: plan[key] for key in _PLAN_KEYS}, "variants": variants}
+    return {
+        **{key: plan[key] for key in _PLAN_KEYS},
+        "variants": variants,
+        LABEL: raw["data"].get(LABEL),
+    }
 
 
 def _point(path: Path, raw: Mapping[str, Any], metric: str) -> Point:

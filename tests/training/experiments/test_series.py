@@ -91,6 +91,20 @@ def test_a_seed_that_failed_or_collapsed_does_not_count(folders: dict[str, Path]
     assert len(whole.values["t2diff"].values) == 2
 
 
+def test_a_row_that_failed_everywhere(folders: dict[str, Path], tmp_path: Path) -> None:
+    def fail(raw: Any) -> None:
+        for seed in raw["rows"]["last"]["seeds"].values():
+            seed.update(metrics={}, failure="it diverged")
+        nothing = {"by_seed": [], "seed_interval": [None] * 2, "user_interval": [None] * 2}
+        raw["rows"]["last"]["difference"]["auc"].update(nothing)
+
+    for folder in folders.values():
+        change(folder, fail)
+    run(arguments(folders, tmp_path))
+    table = (tmp_path / "series.md").read_text(encoding="utf-8")
+    assert table.count("| last |") == table.count("| last | - | - | - |") == 1
+
+
 def test_a_row_that_one_experiment_lacks(folders: dict[str, Path], tmp_path: Path) -> None:
     change(folders["quarter"], lambda raw: raw["rows"].pop("last"))
     run(arguments(folders, tmp_path))
@@ -188,10 +202,14 @@ def test_without_the_base_only_values_are_shown(folders: dict[str, Path], tmp_pa
             lambda raw: raw["data"].pop("Missing rate"),
             "does not say the 'Missing rate' of its data",
         ),
-        (lambda raw: raw["plan"].update(base="last"), "different plans, as their base differ"),
-        (lambda raw: raw["plan"]["metrics"].pop(), "different plans, as their metrics differ"),
-        (lambda raw: raw["plan"]["variants"].pop("last"), "as their variants differ"),
-        (lambda raw: raw["plan"]["options"].update({"loop.epochs": 9}), "as their options differ"),
+        (
+            lambda raw: raw["plan"].update(base="last"),
+            "differ in their base: a series is of one plan",
+        ),
+        (lambda raw: raw["plan"]["metrics"].pop(), "differ in their metrics"),
+        (lambda raw: raw["plan"]["variants"].pop("last"), "differ in their variants"),
+        (lambda raw: raw["plan"]["options"].update({"loop.epochs": 9}), "differ in their options"),
+        (lambda raw: raw["data"].update(Label="is_like"), "differ in their Label"),
         (lambda raw: raw.update(kind="index"), "is of the kind 'index', must be 'experiment'"),
         (lambda raw: raw.pop("rows"), "experiment.json is damaged"),
         (lambda raw: raw["rows"]["last"]["difference"]["auc"].pop("by_seed"), "is damaged"),
