@@ -174,7 +174,9 @@ def _title(label: str, measure: Measure, drop: Drop) -> str:
     kind, value = drop
     if drop == NOTHING:
         return title
-    return f"{title}, {value:.0%} dropped" if kind == "share" else f"{title}, no {value} fields"
+    if kind == "share":
+        return f"{title}, {value:.0%} dropped"
+    return f"{title}, no {value}{' fields' if kind == 'group' else ''}"
 
 
 def _number(
