@@ -58,7 +58,7 @@ COMMANDS = {
     "baseline": Command("measure what counting reaches, beside a matching model", needs_torch=True),
     "report": Command("put the results of several runs side by side"),
     "experiment": Command("train and compare the variants of a plan", needs_torch=True),
-    "series": Command("show a plan's gains by the missing rate of the data", needs_torch=True),
+    "series": Command("show a plan's gains by the missing rate of the data"),
     "plan": Command(
         "see, question, compare and fix sharding plans", needs_torch=True, many_ranks=True
     ),

@@ -9,21 +9,20 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dropdrift.training.comparison import Estimate
-from dropdrift.training.experiments.drift import Similarity
 from dropdrift.training.experiments.measures import Measures, UserValues
 from dropdrift.training.experiments.plan import Plan
-from dropdrift.training.experiments.statistics import (
-    Interval,
-    bootstrap_intervals,
-    t_interval,
-)
+from dropdrift.training.experiments.statistics import Interval, bootstrap_intervals, t_interval
 from dropdrift.training.metrics import relative_improvement
 from dropdrift.training.result import EvaluationResult
+
+if TYPE_CHECKING:
+    from dropdrift.training.experiments.drift import Similarity  # which needs torch
 
 Columns = NDArray[np.float64]
 
