@@ -133,6 +133,7 @@ def test_from_plan_to_report(
         ({"base": "nne"}, "base is 'nne', must be one of the variants"),
         ({"metrics": ["recal@2"]}, "metrics names 'recal@2': name recall@K"),
         ({"metrics": []}, "metrics is empty"),
+        ({"metrics": ["hr@2", "hr@2"]}, "metrics names 'hr@2' more than once: name it once"),
         ({"options": {"loop.epoch": 3}}, "unknown option 'loop.epoch'; did you mean loop.epochs?"),
         ({"options": {"loop.epochs": "many"}}, "loop.epochs is 'many', must be a whole number"),
         ({"options": {"loop.seed": 3}}, "the option 'loop.seed' is the experiment's own"),

@@ -88,6 +88,11 @@ class Plan:
     def __post_init__(self) -> None:
         if not self.metrics:
             raise ValueError("metrics is empty: name what is to be printed, such as recall@20")
+        for key in ("metrics", "baselines"):
+            names = getattr(self, key)
+            for name in names:
+                if names.count(name) > 1:
+                    raise ValueError(f"{key} names {name!r} more than once: name it once")
         for name in self.variants:
             if not _NAME.fullmatch(name):
                 raise ValueError(
