@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dropdrift.data.config import check_divides
 from dropdrift.launchers.config_file import flag_of
 from dropdrift.launchers.failure import FILE, TELLER, find
 from dropdrift.launchers.train import check_processes
@@ -30,6 +31,7 @@ def check_ranks(runs: Iterable[Run], ranks: int) -> None:
             raise ValueError(f"--ranks is {ranks}, but {run.row!r} is {what} by one process")
         try:
             check_processes(run.config, ranks)
+            check_divides("evaluate: batch_size", run.evaluation.batch_size, ranks)
         except ValueError as error:
             raise ValueError(f"--ranks is {ranks}: {run.row!r}: {error}") from error
 

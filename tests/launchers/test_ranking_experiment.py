@@ -159,3 +159,14 @@ def test_mistakes_in_recipes(
 ) -> None:
     usual = ("--data", prepared_folder, "--out", tmp_path / "out", "--recipes", *recipes_given)
     assert message in mistake("experiment", *usual)
+
+
+def test_ranks_that_do_not_divide_the_batches_of_the_evaluation(
+    mistake: Callable[..., str], prepared_folder: Path, recipes: list[Path], tmp_path: Path
+) -> None:
+    for recipe in recipes:
+        text = recipe.read_text(encoding="utf-8")
+        recipe.write_text(text.replace("batch_size: 32", "batch_size: 33"), encoding="utf-8")
+    usual = ("--data", prepared_folder, "--out", tmp_path / "out", "--recipes", *recipes)
+    line = mistake("experiment", *usual, "--ranks", 3)
+    assert "'small-base': evaluate: batch_size is 4096, which 3 ranks do not divide" in line
