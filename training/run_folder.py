@@ -124,7 +124,8 @@ class RunFolder:
         for option, was, now in _differences(saved, plain(config)):
             if not f"{option}.".startswith(tuple(f"{free}." for free in FREE_OPTIONS)):
                 raise ValueError(
-                    f"cannot resume {self.path}: --{option} was {was}, and is now {now}"
+                    f"cannot resume {self.path}: --{option} was {was}, and is now {now}: give what "
+                    "it was, or another --out"
                 )
         damage: dict[int, str] = {}
         steps = committed_steps(self.checkpoints)
