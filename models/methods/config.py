@@ -74,17 +74,19 @@ class AsymDiffRecConfig:
     """
 
     hidden_width: int = 256
-    reconstruction_weight: float = 0.3
-    auxiliary_weight: float = 0.3
+    reconstruction_weight: float = 0.1
+    auxiliary_weight: float = 0.1
     reconstruction_norm: ReconstructionNorm = "mean"
     stop_gradient: bool = False
     max_drop_rate: float = 1.0
     drop_rate: float | None = None
     serving: Serving = "gated"
-    gate_floor: float = 0.0
+    gate_floor: float = 0.1
     gate_steepness: float = 6.0
     kernels: Kernels = "automatic"
-    blocks: BlockDropConfig = field(default_factory=BlockDropConfig)
+    blocks: BlockDropConfig = field(
+        default_factory=lambda: BlockDropConfig(user=0.1, item=0.1, identifiers=0.1)
+    )
 
     @property
     def backend(self) -> str:

@@ -96,7 +96,7 @@ def test_serving_as_the_paper_and_plain(setting):
 
 
 def test_gate_serves_complete_rows_by_z_and_opens_with_what_is_missing():
-    model = diffusion(serving="gated", gate_steepness=6.0)
+    model = diffusion(serving="gated", gate_floor=0.0, gate_steepness=6.0)
     flags = torch.tensor([[0, 0, 0, 0, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]], dtype=torch.bool)
     z = torch.randn(3, Z, generator=torch.manual_seed(0))
     words = pack_words(flags)
@@ -109,7 +109,7 @@ def test_gate_serves_complete_rows_by_z_and_opens_with_what_is_missing():
 
 
 def test_gate_ignores_fields_that_are_usually_missing():
-    model = diffusion(missing_rates=(0.8, 0.0, 0.0, 0.0, 0.0))
+    model = diffusion((0.8, 0.0, 0.0, 0.0, 0.0), gate_floor=0.0)
     usual = pack_words(torch.tensor([[1, 0, 0, 0, 0]], dtype=torch.bool))
     unusual = pack_words(torch.tensor([[1, 1, 0, 0, 0]], dtype=torch.bool))
     assert model.gate(usual) == 0
@@ -117,14 +117,19 @@ def test_gate_ignores_fields_that_are_usually_missing():
 
 
 def test_gate_opens_only_beyond_what_is_missing_in_the_mean_training_row():
-    model = diffusion(missing_rates=(0.3, 0.4, 0.5, 0.3, 0.5))  # 40% in the mean
+    model = diffusion((0.3, 0.4, 0.5, 0.3, 0.5), gate_floor=0.0)  # 40% in the mean
     flags = torch.tensor([[0, 0, 0, 0, 1], [0, 0, 0, 1, 1], [0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
     q = torch.tensor([[0.0], [0.0], [0.2 / 0.6], [1.0]])
     torch.testing.assert_close(model.gate(pack_words(flags == 1)), 1 - torch.exp(-6 * q))
 
 
+def test_the_default_gate_is_nearly_shut_on_complete_rows():
+    complete = pack_words(torch.zeros(1, FIELDS, dtype=torch.bool))
+    torch.testing.assert_close(diffusion().gate(complete), torch.tensor([[0.1]]))
+
+
 def test_gate_of_a_data_set_whose_fields_are_all_usually_missing_stays_shut():
-    model = diffusion(missing_rates=(0.9,) * FIELDS)
+    model = diffusion((0.9,) * FIELDS, gate_floor=0.0)
     words = pack_words(torch.ones(2, FIELDS, dtype=torch.bool))
     assert torch.equal(model.gate(words), torch.zeros(2, 1))
 
