@@ -7,9 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from dropdrift.data.schema import Schema
+from dropdrift.launchers.config_file import assemble, read_options
 from dropdrift.launchers.experiment_plans import find_plan, plan_names, plan_of, usual_metrics
 from dropdrift.launchers.experiment_runs import resolve
-from dropdrift.launchers.options import parse_config
+from dropdrift.launchers.options import find_recipe, parse_config
+from dropdrift.training.config import TrainConfig
 from dropdrift.training.experiments.plan import Plan, load_plan
 
 
@@ -100,5 +102,8 @@ def _plan(options: ExperimentOptions) -> tuple[Plan, str]:
     if options.plan is not None:
         path = find_plan(options.plan)
         return load_plan(path), str(path)
-    metrics = options.metrics or usual_metrics(Schema.load(options.data))
-    return plan_of(options.recipes, metrics), "--recipes"
+    schema = Schema.load(options.data)
+    plan = plan_of(options.recipes, options.metrics or usual_metrics(schema))
+    recipe = read_options(TrainConfig, find_recipe(plan.recipe))
+    assemble(TrainConfig, {**recipe, "data.path": options.data}).check_kind_of(schema)
+    return plan, "--recipes"

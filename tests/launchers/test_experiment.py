@@ -222,9 +222,8 @@ def test_variants_that_learn_different_things(
     )
     line = mistake("experiment", "--plan", plan, *arguments)
     assert "variant 'last' is of matching (model.kind) and the base 'none' of ranking" in line
-    recipes = ("--recipes", "dcnv2-kuairand,dcnv2-demo")
-    line = mistake("experiment", *recipes, *arguments)
-    assert "different first labels (model.tasks), 'collect' and 'is_click'" in line
+    line = mistake("experiment", "--recipes", "dcnv2,asymdiffrec", *arguments)
+    assert "holds interactions, but model.kind 'ranking' learns from impressions" in line
 
 
 @pytest.mark.parametrize("name", plan_names())

@@ -94,6 +94,13 @@ def test_from_a_plan_to_the_report(
     repeated = json.loads((out / "experiment.json").read_text())["rows"]
     assert repeated["base"]["mean"] == rows["base"]["mean"]
 
+    # What is only reported must be what the plan says, too.
+    variants["constant"] = {"options": CONSTANT | {"loop.max_steps": 8}}
+    plan.write_text(yaml.safe_dump(yaml.safe_load(plan.read_text()) | {"variants": variants}))
+    refused = command("experiment", *usual, "--only", "base")
+    assert refused.code == 2
+    assert "constant/seed-1: --loop.max_steps was 4, and is now 8" in refused.messages
+
 
 @pytest.mark.timeout(400)
 def test_two_ranks_train_what_one_does_and_tell_their_failures(

@@ -62,9 +62,11 @@ def run_experiment(
     # Of the runs each has a record of its own; what a baseline has counted has none.
     check_data_record(out, data, schema.kind)
     here = [run for run in runs if run.row in wanted]
-    for run in here:
-        check_may_go_on(run, schema)
-        measures.check(run.config, schema)
+    base = _base_config(plan, runs)
+    for run in runs:
+        # What is only reported must be what the plan says, too.
+        if run.row in wanted or run.is_evaluated():
+            _check(run, base, schema, measures)
     write_data_record(out, data, schema.kind)
     left = [run for run in here if not run.is_done()]
     failures = _carry_out(left, perform, jobs, show_progress)
@@ -81,12 +83,21 @@ def run_experiment(
         print_grid(grid, console)
     for line in lost_lines(summary):
         console.print(Text(line), soft_wrap=True)
-    origin = provenance({"plan": plan, "jobs": jobs, "base": _base_config(plan, runs)})
+    origin = provenance({"plan": plan, "jobs": jobs, "base": base})
     # The folder's own name, not where it lies.
     facts = {"Data": f"{schema.name} ({data.name})"}
-    facts |= measures.data_facts(_base_config(plan, runs), schema)
+    facts |= measures.data_facts(base, schema)
     write_reports(summary, facts, origin, out)
     return summary
+
+
+def _check(run: Run, base: TrainConfig, schema: Schema, measures: Measures) -> None:
+    """ValueError where the run may not go on, or cannot be compared."""
+    check_may_go_on(run, schema)
+    try:
+        measures.check(run.config, base, schema)
+    except ValueError as error:
+        raise ValueError(f"{run.row!r}: {error}") from error
 
 
 def _carry_out(

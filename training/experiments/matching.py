@@ -57,7 +57,7 @@ class MatchingMeasures:
         lengths = {k for _, _, k in self._parsed}
         return {"ks": tuple(sorted({*given.get("ks", DEFAULT_KS), *lengths}))}
 
-    def check(self, config: TrainConfig, schema: Schema) -> None:
+    def check(self, config: TrainConfig, base: TrainConfig, schema: Schema) -> None:
         """Any interactions will do."""
 
     def measured(self, folder: Path, result_file: Path) -> dict[str, Measured]:

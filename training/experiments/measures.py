@@ -65,8 +65,14 @@ class Measures(Protocol):
     def evaluation_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The options of an evaluation that measures them, over those ``given``, by name."""
 
-    def check(self, config: TrainConfig, schema: Schema) -> None:
-        """ValueError where the data has not what a metric is of."""
+    def check(self, config: TrainConfig, base: TrainConfig, schema: Schema) -> None:
+        """ValueError where a run lacks what a metric is of, or learns something else than the base.
+
+        Args:
+            config: of the run.
+            base: of the variant that it is compared with.
+            schema: of the data.
+        """
 
     def measured(self, folder: Path, result_file: Path) -> dict[str, Measured]:
         """What an evaluated run came to, the first entry being the run's own.

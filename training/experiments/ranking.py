@@ -69,9 +69,14 @@ class RankingMeasures:
         del given
         return {"robustness": True, "scores": True}
 
-    def check(self, config: TrainConfig, schema: Schema) -> None:
+    def check(self, config: TrainConfig, base: TrainConfig, schema: Schema) -> None:
         """See :class:`~dropdrift.training.experiments.measures.Measures`."""
-        tasks = task_names(schema, config.model)
+        tasks, others = (task_names(schema, model) for model in (config.model, base.model))
+        if tasks[0] != others[0]:
+            raise ValueError(
+                f"its first label (model.tasks) is {tasks[0]!r} and the base's is {others[0]!r}: "
+                "what is compared is of the first"
+            )
         blocks = [(s.drop, s.value) for s in robustness_scenarios(schema) if s.drop != "share"]
         for metric, (label, measure, drop) in self._parsed.items():
             if label and label not in tasks:
