@@ -94,6 +94,16 @@ def test_from_a_plan_to_the_report(
     repeated = json.loads((out / "experiment.json").read_text())["rows"]
     assert repeated["base"]["mean"] == rows["base"]["mean"]
 
+    # A damaged file is named, with what to do.
+    damaged = out / "runs/asymdiffrec/seed-1/scores-test.parquet"
+    sound = damaged.read_bytes()
+    damaged.write_bytes(sound[:1000])
+    refused = command("experiment", *usual, "--only", "base")
+    assert refused.code == 2
+    assert f"{damaged} cannot be read as Parquet" in refused.messages
+    assert "seed-1/evaluation-test.json, and the run is evaluated again" in refused.messages
+    damaged.write_bytes(sound)
+
     # What is only reported must be what the plan says, too.
     variants["constant"] = {"options": CONSTANT | {"loop.max_steps": 8}}
     plan.write_text(yaml.safe_dump(yaml.safe_load(plan.read_text()) | {"variants": variants}))

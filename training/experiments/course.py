@@ -23,7 +23,10 @@ class Course:
 
 
 def read_course(log: Path, chosen_by: str) -> Course:
-    """Read the JSON lines of a run; an empty course where there are none."""
+    """Read the JSON lines of a run; an empty course where there are none.
+
+    Half a line, as an interruption leaves it, is left out.
+    """
     entries = list(_entries(log))
     validation = tuple(
         (int(entry["step"]), float(entry[chosen_by]))
@@ -35,8 +38,15 @@ def read_course(log: Path, chosen_by: str) -> Course:
 
 
 def _entries(log: Path) -> Iterator[dict[str, Any]]:
-    if log.is_file():
-        yield from map(json.loads, log.read_text(encoding="utf-8").splitlines())
+    if not log.is_file():
+        return
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and {"kind", "step"} <= entry.keys():
+            yield entry
 
 
 def _numbers(entries: Sequence[dict[str, Any]]) -> dict[str, float] | None:

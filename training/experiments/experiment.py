@@ -9,13 +9,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from dropdrift.data.json_file import read_json
 from dropdrift.data.schema import Schema
 from dropdrift.training.config import TrainConfig
 from dropdrift.training.data_record import check_data_record, write_data_record
 from dropdrift.training.experiments.course import read_course
 from dropdrift.training.experiments.drift import Similarity, noise_schedule
-from dropdrift.training.experiments.measures import Measures
+from dropdrift.training.experiments.measures import Measured, Measures
 from dropdrift.training.experiments.plan import Plan
 from dropdrift.training.experiments.pool import run_jobs
 from dropdrift.training.experiments.progress import ExperimentProgress
@@ -121,8 +120,7 @@ def _outcomes(run: Run, failure: str, measures: Measures) -> dict[str, Outcome]:
     if failure:
         return {run.row: Outcome(run.seed, failure=failure, curve=curve)}
     if folder.is_complete():
-        outcome = read_json(folder.result_file)
-        training = {key: outcome[key] for key in TIMES}
+        training = _times(folder)
     outcomes = {
         run.row + suffix: Outcome(
             run.seed,
@@ -131,12 +129,30 @@ def _outcomes(run: Run, failure: str, measures: Measures) -> dict[str, Outcome]:
             users=found.users,
             evaluation=found.evaluation,
         )
-        for suffix, found in measures.measured(run.folder, run.result_file).items()
+        for suffix, found in _measured(run, measures).items()
     }
     own = dataclasses.replace(outcomes[run.row], training=training, curve=curve)
     if run.similarity and run.similarity_file.is_file():
         own = dataclasses.replace(own, similarity=Similarity.load(run.similarity_file))
     return outcomes | {run.row: own}
+
+
+def _times(folder: RunFolder) -> dict[str, float]:
+    outcome = folder.outcome()
+    try:
+        return {key: float(outcome[key]) for key in TIMES}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{folder.result_file} is damaged: remove {folder.path}, and the run is made again"
+        ) from error
+
+
+def _measured(run: Run, measures: Measures) -> dict[str, Measured]:
+    try:
+        return measures.measured(run.folder, run.result_file)
+    except ValueError as error:
+        again = f"remove {run.result_file}, and the run is evaluated again"
+        raise ValueError(f"{error}: {again}") from error
 
 
 def _schedules(runs: Sequence[Run]) -> dict[str, tuple[float, ...]]:
