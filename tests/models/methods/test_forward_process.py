@@ -107,9 +107,9 @@ def test_blocks_that_would_be_all_fields_or_none_are_left_out():
 
 def test_methods_of_one_seed_drop_the_same_blocks():
     config = ModelConfig(
-        asymdiffrec=AsymDiffRecConfig(blocks=RATES),
-        feature_mask=FeatureMaskConfig(blocks=RATES),
-        feature_dropout=FeatureDropoutConfig(blocks=RATES),
+        asymdiffrec=AsymDiffRecConfig(max_drop_rate=1.0, blocks=RATES),
+        feature_mask=FeatureMaskConfig(max_drop_rate=1.0, blocks=RATES),
+        feature_dropout=FeatureDropoutConfig(max_drop_rate=1.0, blocks=RATES),
     )
     first, *others = (
         make_method(schema(), dataclasses.replace(config, method=kind), SEED).forward_process
