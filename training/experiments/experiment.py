@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -69,11 +69,7 @@ def run_experiment(
     write_data_record(out, data, schema.kind)
     left = [run for run in here if not run.is_done()]
     failures = _carry_out(left, perform, jobs, show_progress)
-    rows: dict[str, list[Outcome]] = {}
-    for run in runs:
-        if run.title in failures or run.is_evaluated():
-            for row, outcome in _outcomes(run, failures.get(run.title, ""), measures).items():
-                rows.setdefault(row, []).append(outcome)
+    rows = _rows(runs, failures, measures)
     summary = summarise(plan, rows, measures, _curve_title(runs, measures))
     if "schedules" in plan.figures:
         summary = dataclasses.replace(summary, schedules=_schedules(runs))
@@ -108,6 +104,18 @@ def _carry_out(
     with ExperimentProgress(len(runs), jobs, show_progress) as progress:
         run_jobs(runs, perform, min(jobs, len(runs)), progress)
         return progress.failures
+
+
+def _rows(
+    runs: Sequence[Run], failures: Mapping[str, str], measures: Measures
+) -> dict[str, list[Outcome]]:
+    """What has been measured, and what has failed now."""
+    rows: dict[str, list[Outcome]] = {}
+    for run in runs:
+        if run.title in failures or run.is_evaluated():
+            for row, outcome in _outcomes(run, failures.get(run.title, ""), measures).items():
+                rows.setdefault(row, []).append(outcome)
+    return rows
 
 
 def _outcomes(run: Run, failure: str, measures: Measures) -> dict[str, Outcome]:
