@@ -16,7 +16,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
@@ -24,6 +24,7 @@ from dropdrift.data.encoding.vocabulary import VOCABULARY_FOLDER, load_vocabular
 from dropdrift.data.json_file import read_json
 from dropdrift.data.schema import SCHEMA_FILE, Schema
 from dropdrift.data.yaml_file import read_yaml
+from dropdrift.models.methods.config import MethodKind
 from dropdrift.training.checkpoint import (
     TrainingState,
     checkpoint_path,
@@ -122,7 +123,7 @@ class RunFolder:
         # An option that is newer than the run had its default.
         saved = _overridden(plain(TrainConfig()), saved)
         for option, was, now in _differences(saved, plain(config)):
-            if not f"{option}.".startswith(tuple(f"{free}." for free in FREE_OPTIONS)):
+            if not f"{option}.".startswith(tuple(f"{free}." for free in _free_options(config))):
                 raise ValueError(
                     f"cannot resume {self.path}: --{option} was {was}, and is now {now}: give what "
                     "it was, or another --out"
@@ -212,6 +213,12 @@ def save_config(config: Any, path: Path) -> None:
     """Write the dataclass ``config`` with all its options to the YAML file ``path``."""
     # Escaped: PyYAML does not read back every line separator that it writes with allow_unicode.
     write_whole(path, yaml.safe_dump(plain(config), sort_keys=False))
+
+
+def _free_options(config: TrainConfig) -> tuple[str, ...]:
+    """What may differ where this run is resumed: the options of other methods, too."""
+    others = (method for method in get_args(MethodKind) if method != config.model.method)
+    return (*FREE_OPTIONS, *(f"model.{method}" for method in others))
 
 
 def _step_of(line: str) -> float:

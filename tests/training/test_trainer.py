@@ -276,6 +276,22 @@ class TestMistakes:
         with pytest.raises(ValueError, match=r"model.embedding_init_std was 0.01, and is now 0.5"):
             train(changed, show_progress=False)
 
+    def test_resume_with_other_options_of_a_method(self, config):
+        loop = dataclasses.replace(config.loop, max_steps=3)
+        short = dataclasses.replace(config, loop=loop)
+        outcome = train(short, show_progress=False)
+
+        def changed(method, **options):
+            section = dataclasses.replace(getattr(config.model, method), **options)
+            model = dataclasses.replace(config.model, **{method: section})
+            return dataclasses.replace(short, resume=True, model=model)
+
+        assert config.model.method == "asymdiffrec"
+        with pytest.raises(ValueError, match=r"model.asymdiffrec.max_drop_rate was .* is now 0.5"):
+            train(changed("asymdiffrec", max_drop_rate=0.5), show_progress=False)
+        # Those of another method decide nothing.
+        assert train(changed("cdae", weight=0.7), show_progress=False) == outcome
+
     def test_damaged_checkpoint(self, config):
         loop = dataclasses.replace(config.loop, max_steps=3)
         short = dataclasses.replace(config, loop=loop)
