@@ -7,7 +7,7 @@ from pathlib import Path
 from dropdrift.data.config import check_divides
 from dropdrift.launchers.options import parse_config
 from dropdrift.launchers.trained import trained_config
-from dropdrift.training.config import EvaluateConfig, TrainConfig
+from dropdrift.training.config import EVALUATION_OF_MATCHING, EvaluateConfig, TrainConfig
 
 
 def run(arguments: list[str]) -> int:
@@ -64,7 +64,7 @@ def _evaluate_matching(options: EvaluateConfig, config: TrainConfig, path: Path)
 def _check_for_ranking(options: EvaluateConfig) -> None:
     """ValueError for an option that a ranking model has nothing to do with."""
     defaults = EvaluateConfig(options.run_folder)
-    for name in ("noise_seeds", "ks", "transition_weights", "transition"):
+    for name in EVALUATION_OF_MATCHING:
         if getattr(options, name) != getattr(defaults, name):
             flag = name.replace("_", "-")
             raise ValueError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dropdrift.data.schema import Schema
+from dropdrift.data.schema import SCHEMA_FILE, Schema
 from dropdrift.launchers.config_file import assemble, read_options
 from dropdrift.launchers.experiment_plans import find_plan, plan_names, plan_of, usual_metrics
 from dropdrift.launchers.experiment_runs import resolve
@@ -66,6 +66,7 @@ def run(arguments: list[str]) -> int:
         description="Train every variant of a plan, or every recipe, with every seed, evaluate "
         f"each on the test part, and compare. Plans: {', '.join(plan_names())}; or a YAML file.",
     )
+    _check_folder(options.out)
     plan, source = _plan(options)
     wanted = plan.only(options.only)
     try:
@@ -95,6 +96,17 @@ def run(arguments: list[str]) -> int:
     if trained and all(outcome.failure for outcome in trained):
         raise ValueError(f"all runs failed; the last one: {trained[-1].failure}")
     return 0
+
+
+def _check_folder(out: Path) -> None:
+    """ValueError where it cannot be an experiment's."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out is {out}, which is no folder: name one")
+    if (out / SCHEMA_FILE).is_file():
+        raise ValueError(
+            f"--out is {out}, which holds {SCHEMA_FILE}, as data and runs do: name a folder of its "
+            "own for the experiment"
+        )
 
 
 def _plan(options: ExperimentOptions) -> tuple[Plan, str]:

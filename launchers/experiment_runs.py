@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dropdrift.data.typed_mapping import suggestion
 from dropdrift.launchers.config_file import assemble, convert, options_of, read_options
 from dropdrift.launchers.options import find_recipe
-from dropdrift.training.config import EvaluateConfig, TrainConfig
+from dropdrift.training.config import EVALUATION_OF_MATCHING, EvaluateConfig, TrainConfig
 from dropdrift.training.experiments.plan import Plan, Variant
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # What the experiment itself decides for each run.
 _OWN_OPTIONS = ("out", "resume", "data.path", "loop.seed")
-_OWN_EVALUATION = ("run_folder", "data", "out", "name", "part")
+_OWN_EVALUATION = ("run_folder", "data", "out", "name", "part", "robustness", "scores")
 
 
 def resolve(plan: Plan, data: Path, out: Path, seeds: int) -> tuple[list[Run], Measures]:
@@ -40,8 +40,9 @@ def resolve(plan: Plan, data: Path, out: Path, seeds: int) -> tuple[list[Run], M
         with _naming(row):
             values[row] = _values(plan, variant)
     _check_alike(plan, values)
-    measures = _measures(plan, _kind(values[plan.base]))
-    evaluation = _evaluation(plan, measures)
+    kind = _kind(values[plan.base])
+    measures = _measures(plan, kind)
+    evaluation = _evaluation(plan, kind, measures)
     runs: list[Run] = []
     for row in plan.rows:
         with _naming(row):
@@ -97,7 +98,12 @@ def _values(plan: Plan, variant: Variant) -> dict[str, Any]:
     return values
 
 
-def _evaluation(plan: Plan, measures: Measures) -> dict[str, Any]:
+def _evaluation(plan: Plan, kind: str, measures: Measures) -> dict[str, Any]:
+    for name in plan.evaluate:
+        if kind == "ranking" and str(name).split(".")[0] in EVALUATION_OF_MATCHING:
+            raise ValueError(
+                f"evaluate: {name} is of matching models, and {plan.base!r} ranks: leave it out"
+            )
     try:
         given = _converted(EvaluateConfig, plan.evaluate, _OWN_EVALUATION)
     except ValueError as error:

@@ -175,6 +175,10 @@ class TrainConfig(RecipeConfig):
     preflight: bool = False
 
 
+# Options of an evaluation that a ranking model has nothing to do with.
+EVALUATION_OF_MATCHING = ("noise_seeds", "ks", "transition_weights", "transition")
+
+
 @dataclass(frozen=True)
 class EvaluateConfig:
     """What to evaluate, and on what.

@@ -197,6 +197,18 @@ def test_mistakes_on_the_command_line(
     assert message in mistake("experiment", *usual, *options)
 
 
+def test_folders_that_are_not_of_an_experiment(
+    mistake: Callable[..., str],
+    interactions_folder: Path,
+    write_plan: Callable[..., Path],
+) -> None:
+    plan = write_plan()
+    usual = ["--plan", plan, "--data", interactions_folder]
+    line = mistake("experiment", *usual, "--out", interactions_folder)
+    assert "which holds schema.yaml, as data and runs do: name a folder of its own" in line
+    assert "which is no folder: name one" in mistake("experiment", *usual, "--out", plan)
+
+
 def test_data_of_another_kind(
     mistake: Callable[..., str],
     prepared_folder: Path,

@@ -187,3 +187,27 @@ def test_ranks_that_do_not_divide_the_batches_of_the_evaluation(
     usual = ("--data", prepared_folder, "--out", tmp_path / "out", "--recipes", *recipes)
     line = mistake("experiment", *usual, "--ranks", 3)
     assert "'small-base': evaluate: batch_size is 4096, which 3 ranks do not divide" in line
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "message"),
+    [
+        ({"scores": False}, "evaluate: the option 'scores' is the experiment's own: leave it out"),
+        ({"ks": [5]}, "evaluate: ks is of matching models, and 'base' ranks: leave it out"),
+        ({"transition.smoothing": 1}, "evaluate: transition.smoothing is of matching models"),
+    ],
+)
+def test_evaluations_that_a_plan_of_ranking_models_cannot_have(
+    evaluate: dict[str, Any],
+    message: str,
+    mistake: Callable[..., str],
+    prepared_folder: Path,
+    recipes: list[Path],
+    tmp_path: Path,
+) -> None:
+    text = {"title": "Small", "base": "base", "metrics": METRICS, "variants": {"base": None}}
+    plan = tmp_path / "plan.yaml"
+    made = text | {"recipe": str(recipes[0]), "evaluate": evaluate}
+    plan.write_text(yaml.safe_dump(made), encoding="utf-8")
+    usual = ("--plan", plan, "--data", prepared_folder, "--out", tmp_path / "out")
+    assert mistake("experiment", *usual).startswith(f"{plan}: {message}")
