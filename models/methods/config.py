@@ -122,7 +122,7 @@ class CDAEConfig:
         corruption: Share q of an embedding's numbers set to zero; the others are divided by 1 - q.
     """
 
-    weight: float = 0.3
+    weight: float = 0.03
     corruption: float = 0.2
 
     def __post_init__(self) -> None:
@@ -141,7 +141,7 @@ class MultiVAEConfig:
         hidden_width: Units of the decoder's hidden layer.
     """
 
-    weight: float = 0.3
+    weight: float = 0.03
     kl_weight: float = 0.2
     anneal_steps: int = 200
     hidden_width: int = 256
@@ -165,7 +165,7 @@ class SSLConfig:
             rank has a multiple of them, the number of ranks changes no loss.
     """
 
-    weight: float = 0.1
+    weight: float = 0.03
     temperature: float = 0.1
     projection_width: int = 64
     block_rows: int = 128
@@ -190,7 +190,7 @@ class DiffRecConfig:
         step_width: Numbers that tell the denoiser the step; even.
     """
 
-    weight: float = 0.3
+    weight: float = 0.1
     steps: int = 50
     noise_first: float = 0.01
     noise_last: float = 0.5
@@ -222,7 +222,7 @@ class FeatureMaskConfig:
         max_drop_rate: Largest share of features masked, in expectation; 1: uniform on 0..N.
     """
 
-    weight: float = 0.3
+    weight: float = 0.1
     max_drop_rate: float = 1.0
     blocks: BlockDropConfig = field(default_factory=BlockDropConfig)
 
@@ -239,7 +239,7 @@ class FeatureDropoutConfig:
         max_drop_rate: Largest share of features dropped, in expectation; 1: uniform on 0..N.
     """
 
-    max_drop_rate: float = 1.0
+    max_drop_rate: float = 0.3
     blocks: BlockDropConfig = field(default_factory=BlockDropConfig)
 
     def __post_init__(self) -> None:

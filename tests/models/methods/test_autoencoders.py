@@ -56,7 +56,7 @@ def test_cdae_decodes_the_clean_embeddings_from_the_corrupted_ones(batch):
 def test_the_target_of_cdae_does_not_move(batch):
     """Of numbers that are corrupted away, only the target could have a gradient."""
     base, embedded, missing, labels = batch
-    model = cdae(corruption=0.5)
+    model = cdae(weight=0.3, corruption=0.5)
     total, _ = model.losses(base, embedded, missing, labels, STEP, 0)
     main = task_loss(base.head(base.extract(embedded)), labels)
     gradient = torch.autograd.grad(total - main, embedded)[0]
