@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from dropdrift.data.schema import SCHEMA_FILE, Schema
@@ -73,19 +72,18 @@ def run(arguments: list[str]) -> int:
         runs, measures = resolve(plan, options.data, options.out, options.seeds)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
-    from dropdrift.launchers.experiment_ranks import check_ranks, perform_on_ranks
+    from dropdrift.launchers.experiment_ranks import check_ranks, performer
     from dropdrift.training.experiments.experiment import run_experiment
     from dropdrift.training.experiments.report import PAGE
-    from dropdrift.training.experiments.runs import perform
     from dropdrift.training.provenance import check_writable
 
-    check_ranks(runs, options.ranks)
+    check_ranks([run for run in runs if run.row in wanted], options.ranks)
     check_writable(options.out / PAGE)
     summary = run_experiment(
         plan,
         runs,
         measures,
-        perform=perform if options.ranks == 1 else partial(perform_on_ranks, ranks=options.ranks),
+        perform=performer(options.jobs, options.ranks),
         wanted=wanted,
         data=options.data,
         out=options.out,

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from dropdrift.launchers.config_file import flag_of
 from dropdrift.launchers.failure import FILE, TELLER, find
 from dropdrift.launchers.train import check_processes
 from dropdrift.training.config import EvaluateConfig, TrainConfig
-from dropdrift.training.experiments.runs import Run, begin, is_trained
+from dropdrift.training.experiments.pool import THREADS
+from dropdrift.training.experiments.runs import Run, begin, is_trained, perform
 from dropdrift.training.provenance import plain
 
 
@@ -36,17 +38,31 @@ def check_ranks(runs: Iterable[Run], ranks: int) -> None:
             raise ValueError(f"--ranks is {ranks}: {run.row!r}: {error}") from error
 
 
-def perform_on_ranks(run: Run, ranks: int) -> None:
+def performer(jobs: int, ranks: int) -> Callable[[Run], None]:
+    """What carries out a run, where there are ``jobs`` at a time, each on ``ranks`` processes."""
+    if ranks == 1:
+        return perform
+    share = max(1, len(os.sched_getaffinity(0)) // (jobs * ranks))
+    threads = os.environ.get(THREADS, str(share))
+    return partial(perform_on_ranks, ranks=ranks, threads=threads)
+
+
+def perform_on_ranks(run: Run, ranks: int, threads: str) -> None:
     """As :func:`~dropdrift.training.experiments.runs.perform`, by ``ranks`` processes.
+
+    Args:
+        run: what to do.
+        ranks: processes.
+        threads: of each of them, as ``OMP_NUM_THREADS`` says it.
 
     Raises:
         ValueError: they have failed; the message is that of the first failure.
     """
     begin(run)
     if not is_trained(run):
-        _torchrun(ranks, "train", flags(replace(run.config, resume=run.has_begun)))
+        _torchrun(ranks, threads, "train", flags(replace(run.config, resume=run.has_begun)))
     if not run.is_evaluated():
-        _torchrun(ranks, "evaluate", flags(run.evaluation))
+        _torchrun(ranks, threads, "evaluate", flags(run.evaluation))
 
 
 def flags(config: TrainConfig | EvaluateConfig) -> list[str]:
@@ -72,12 +88,12 @@ def _texts(value: Any) -> list[str]:
     return ["none" if value is None else str(value)]
 
 
-def _torchrun(ranks: int, command: str, arguments: Sequence[str]) -> None:
+def _torchrun(ranks: int, threads: str, command: str, arguments: Sequence[str]) -> None:
     options = [f"--nproc-per-node={ranks}", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
     program = [sys.executable, "-m", "dropdrift.launchers.torchrun", *options, "-m", "--"]
     with tempfile.TemporaryDirectory() as folder:
         left = Path(folder) / "failure.json"
-        told = {FILE: str(left), TELLER: str(os.getpid())}
+        told = {FILE: str(left), TELLER: str(os.getpid()), THREADS: threads}
         with subprocess.Popen(
             [*program, "dropdrift", command, *arguments], env=os.environ | told
         ) as process:
