@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropdrift.data.json_file import read_json
+from dropdrift.data.loading.part import Part
 from dropdrift.data.preparing.statistics import STATISTICS_FILE
 from dropdrift.data.schema import FieldGroup, Schema
 from dropdrift.models.ranking import task_names
@@ -21,6 +22,7 @@ from dropdrift.training.experiments.by_user import Measure, user_values
 from dropdrift.training.experiments.course import read_course
 from dropdrift.training.experiments.measures import Measured, UserValues, check_published
 from dropdrift.training.experiments.plan import Plan
+from dropdrift.training.experiments.runs import PART
 from dropdrift.training.result import EvaluationResult
 from dropdrift.training.run_folder import RunFolder
 from dropdrift.training.scenarios import SHARES, robustness_scenarios
@@ -77,6 +79,9 @@ class RankingMeasures:
                 f"its first label (model.tasks) is {tasks[0]!r} and the base's is {others[0]!r}: "
                 "what is compared is of the first"
             )
+        part = Part(config.data.path, PART, schema)
+        for task in tasks:
+            part.check_label(task)
         blocks = [(s.drop, s.value) for s in robustness_scenarios(schema) if s.drop != "share"]
         for metric, (label, measure, drop) in self._parsed.items():
             if label and label not in tasks:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from dropdrift.data.config import DataConfig
 from dropdrift.data.schema import Schema
 from dropdrift.models.config import ModelConfig
 from dropdrift.training.config import TrainConfig
@@ -30,7 +35,7 @@ def test_titles() -> None:
 def test_what_is_compared_is_of_one_label(prepared_folder: Path) -> None:
     schema = Schema.load(prepared_folder)
     usual, same, other = (
-        TrainConfig(model=ModelConfig(tasks=tasks))
+        TrainConfig(data=DataConfig(path=prepared_folder), model=ModelConfig(tasks=tasks))
         for tasks in ((), schema.labels, schema.labels[1:])
     )
     measures = RankingMeasures(plan_of("auc"))
@@ -38,3 +43,16 @@ def test_what_is_compared_is_of_one_label(prepared_folder: Path) -> None:
     measures.check(usual, same, schema)
     with pytest.raises(ValueError, match=r"first label .* is 'like' and the base's is 'click'"):
         measures.check(other, usual, schema)
+
+
+def test_a_test_part_of_one_class(prepared_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(prepared_folder, folder)
+    for path in (folder / "test").glob("*.parquet"):
+        table = pq.read_table(path)
+        index = table.schema.get_field_index("label:click")
+        ones = pa.array(np.ones(len(table)), table.schema.field(index).type)
+        pq.write_table(table.set_column(index, table.schema.field(index), ones), path)
+    config = TrainConfig(data=DataConfig(path=folder))
+    with pytest.raises(ValueError, match="test: label 'click' is 1 in all rows where it is known"):
+        RankingMeasures(plan_of("auc")).check(config, config, Schema.load(folder))
