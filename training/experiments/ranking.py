@@ -128,8 +128,10 @@ class RankingMeasures:
         for part, counted in parts.items():
             facts[f"Rows of the {part} part"] = counted["rows"]
         facts["Positive in the training part"] = parts["train"]["labels"][task]["rate"]
-        best = statistics.get("bayes_optimal_auc", {}).get("test")
-        return facts if best is None else {**facts, "Bayes-optimal AUC": best}
+        best = statistics.get("bayes_optimal_auc", {}).get(PART)
+        if best is not None and task == schema.labels[0]:  # of other labels it is not known
+            facts["Bayes-optimal AUC"] = best
+        return facts
 
     def _users(self, rows: ScoredRows) -> UserValues:
         """Columns in the order of the metrics."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dropdrift.data.config import DataConfig
+from dropdrift.data.preparing.statistics import STATISTICS_FILE
 from dropdrift.data.schema import Schema
 from dropdrift.models.config import ModelConfig
 from dropdrift.training.config import TrainConfig
@@ -56,3 +58,18 @@ def test_a_test_part_of_one_class(prepared_folder: Path, tmp_path: Path) -> None
     config = TrainConfig(data=DataConfig(path=folder))
     with pytest.raises(ValueError, match="test: label 'click' is 1 in all rows where it is known"):
         RankingMeasures(plan_of("auc")).check(config, config, Schema.load(folder))
+
+
+def test_the_best_there_can_be_is_of_the_first_label_of_the_data(
+    prepared_folder: Path, tmp_path: Path
+) -> None:
+    schema = Schema.load(prepared_folder)
+    counted = {"rows": 9, "labels": {label: {"rate": 0.5} for label in schema.labels}}
+    text = {"parts": {"train": counted, "test": counted}, "bayes_optimal_auc": {"test": 0.8}}
+    (tmp_path / STATISTICS_FILE).write_text(json.dumps(text), encoding="utf-8")
+    measures = RankingMeasures(plan_of("auc"))
+    for label in schema.labels:
+        model = ModelConfig(tasks=(label,))
+        facts = measures.data_facts(TrainConfig(data=DataConfig(tmp_path), model=model), schema)
+        assert facts["Label"] == label
+        assert facts.get("Bayes-optimal AUC") == (0.8 if label == schema.labels[0] else None)
