@@ -155,7 +155,8 @@ def _spread(trained: Sequence[Mapping[str, float]], key: str) -> str:
 
 
 def _note(summary: Summary) -> str:
-    seeds = max((len(outcomes) for outcomes in summary.rows.values()), default=0)
+    counts = sorted({len(outcomes) for outcomes in summary.rows.values()})
+    seeds = " to ".join(map(str, dict.fromkeys([*counts[:1], *counts[-1:]]))) or "no"
     counted = f"{summary.test_rows:,} {summary.units}"
     notes = [f"Mean ±standard deviation over {seeds} seeds, {counted} each.", summary.note]
     if summary.plan.published:

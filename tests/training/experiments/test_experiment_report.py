@@ -43,6 +43,13 @@ Outcomes = dict[str, list[Outcome]]
 WriteResult = Callable[..., object]
 
 
+def test_rows_that_do_not_have_all_seeds_yet(plan: Plan, outcomes: Outcomes) -> None:
+    some = {**outcomes, "last": outcomes["last"][:2]}
+    for rows, seeds in ((outcomes, "3 seeds"), (some, "2 to 3 seeds")):
+        grid = main_grid(summarise(plan, rows, MatchingMeasures(plan)))
+        assert f"deviation over {seeds}, 400 users each." in grid.note
+
+
 def test_users_average_to_the_numbers(outcomes: Outcomes, plan: Plan) -> None:
     for outcome in outcomes["none"]:
         assert outcome.users is not None
