@@ -42,6 +42,7 @@ class Point:
         best: the metric that no model can surpass; NaN where it is not known.
         values: the metric by row, each seed that counts.
         gains: the differences to the base by row.
+        command: that ran the experiment.
         provenance: of the experiment.
     """
 
@@ -51,6 +52,7 @@ class Point:
     best: float
     values: Mapping[str, Estimate]
     gains: Mapping[str, Difference]
+    command: str
     provenance: Mapping[str, Any]
 
     @property
@@ -165,6 +167,8 @@ def _read(folder: Path) -> Mapping[str, Any]:
     with _reading(path):
         if raw["kind"] != KIND:
             raise ValueError(f"{path} is of the kind {raw['kind']!r}, must be {KIND!r}")
+        if not isinstance(raw["title"], str):
+            raise TypeError
         _compared(raw)
     return raw
 
@@ -201,6 +205,7 @@ def _point(path: Path, raw: Mapping[str, Any], metric: str) -> Point:
                 for name, row in raw["rows"].items()
                 if row["difference"]
             },
+            command=str(raw["provenance"]["command"]),
             provenance=raw["provenance"],
         )
 

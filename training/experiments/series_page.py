@@ -36,7 +36,7 @@ def write_series(series: Series, plotted: Sequence[str], origin: Any, path: Path
     """
     title = f"{series.title}, by missing rate"
     tables = [f"# {title}\n", *map(to_markdown, (*series_grids(series), _experiments(series)))]
-    tables += [f"- {point.name}: `{_command(point)}`" for point in series.points]
+    tables += [f"- {point.name}: `{point.command}`" for point in series.points]
     write_result(path.with_suffix(NUMBERS), _numbers(series, origin))
     write_whole(path.with_suffix(TABLES), "\n".join([*tables, ""]))
     write_whole(path, to_page(title, _page(title, series, plotted, origin)))
@@ -98,12 +98,8 @@ def _page(title: str, series: Series, plotted: Sequence[str], origin: Any) -> It
     yield "<h2>What was run</h2>"
     yield to_html(_experiments(series))
     for point in series.points:
-        yield provenance_details(f"{point.name}: {_command(point)}", point.provenance)
+        yield provenance_details(f"{point.name}: {point.command}", point.provenance)
     yield provenance_details("This page", origin)
-
-
-def _command(point: Point) -> str:
-    return str(point.provenance["command"])
 
 
 def _gain(point: Point, name: str) -> str:

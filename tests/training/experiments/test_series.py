@@ -212,6 +212,8 @@ def test_without_the_base_only_values_are_shown(folders: dict[str, Path], tmp_pa
         (lambda raw: raw["data"].update(Label="is_like"), "differ in their Label"),
         (lambda raw: raw.update(kind="index"), "is of the kind 'index', must be 'experiment'"),
         (lambda raw: raw.pop("rows"), "experiment.json is damaged"),
+        (lambda raw: raw.pop("title"), "experiment.json is damaged"),
+        (lambda raw: raw["provenance"].pop("command"), "experiment.json is damaged"),
         (lambda raw: raw["rows"]["last"]["difference"]["auc"].pop("by_seed"), "is damaged"),
     ],
 )
