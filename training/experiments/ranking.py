@@ -77,7 +77,7 @@ class RankingMeasures:
         if tasks[0] != others[0]:
             raise ValueError(
                 f"its first label (model.tasks) is {tasks[0]!r} and the base's is {others[0]!r}: "
-                "what is compared is of the first"
+                "give both the same, of which all that is compared is"
             )
         part = Part(config.data.path, PART, schema)
         for task in tasks:
