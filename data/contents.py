@@ -20,21 +20,28 @@ _TRAINED_ON: dict[DataKind, tuple[str, ...]] = {
     "impressions": ("train/*.parquet", "validation/*.parquet"),
     "interactions": (USERS_FILE, ITEMS_FILE),
 }
+# What an evaluation of the test part reads besides.
+_TESTED_ON: dict[DataKind, tuple[str, ...]] = {
+    "impressions": ("test/*.parquet",),
+    "interactions": (),
+}
 # A Parquet file ends in the length of its footer, little-endian, and these letters.
 _MAGIC, _END_BYTES = b"PAR1", 8
 
 
-def contents(directory: Path, kind: DataKind) -> dict[str, Any]:
+def contents(directory: Path, kind: DataKind, *, test: bool = False) -> dict[str, Any]:
     """Size and digest of each file that training reads, by its path in the data set.
 
     Args:
         directory: the prepared data set.
         kind: what it holds, as its schema says.
+        test: also of the files that an evaluation of the test part reads.
 
     Raises:
         OSError: a file cannot be read.
     """
-    paths = sorted(path for pattern in _TRAINED_ON[kind] for path in directory.glob(pattern))
+    patterns = (*_TRAINED_ON[kind], *(_TESTED_ON[kind] if test else ()))
+    paths = sorted(path for pattern in patterns for path in directory.glob(pattern))
     return {path.relative_to(directory).as_posix(): _described(path) for path in paths}
 
 

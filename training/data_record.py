@@ -12,9 +12,12 @@ from dropdrift.training.provenance import write_result
 DATA_RECORD = "data.json"
 
 
-def write_data_record(folder: Path, data: Path, kind: DataKind) -> None:
-    """Keep in ``folder`` what the files of the prepared data set ``data`` are."""
-    write_result(folder / DATA_RECORD, contents(data, kind))
+def write_data_record(folder: Path, data: Path, kind: DataKind, *, test: bool = False) -> None:
+    """Keep in ``folder`` what the files of the prepared data set ``data`` are.
+
+    Those of the test part count where it is evaluated (``test``).
+    """
+    write_result(folder / DATA_RECORD, contents(data, kind, test=test))
 
 
 def check_data_record(folder: Path, data: Path, kind: DataKind) -> None:
@@ -31,7 +34,8 @@ def check_data_record(folder: Path, data: Path, kind: DataKind) -> None:
     was = read_json(record)
     if not isinstance(was, dict):
         raise ValueError(f"{record} is damaged: it names no files")
-    changed = changed_file(was, contents(data, kind))
+    test = any(name.startswith("test/") for name in was)
+    changed = changed_file(was, contents(data, kind, test=test))
     if changed:
         raise ValueError(
             f"{data} is not the data that {folder} was made from: {changed}; give that data, or "

@@ -19,6 +19,7 @@ from dropdrift.models.config import ModelConfig
 from dropdrift.models.matching.config import ItemConfig, SASRecConfig
 from dropdrift.training.checkpoint import committed_steps
 from dropdrift.training.config import LoopConfig, OptimizerConfig, TrainConfig
+from dropdrift.training.data_record import check_data_record, write_data_record
 from dropdrift.training.trainer import train
 
 pytestmark = pytest.mark.timeout(120)
@@ -158,3 +159,17 @@ def test_an_experiment_goes_on_with_its_data_alone(interactions_folder, tmp_path
     code, told = run()
     assert code == 2
     assert f"dropdrift: {data} is not the data that {tmp_path}/out was made from: items" in told
+
+
+def test_a_test_part_counts_where_it_is_evaluated(prepared_folder: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(prepared_folder, data)
+    run, experiment = tmp_path / "run", tmp_path / "experiment"
+    write_data_record(run, data, "impressions")
+    write_data_record(experiment, data, "impressions", test=True)
+    check_data_record(experiment, data, "impressions")
+    parts = sorted((data / "test").glob("*.parquet"))
+    parts[0].write_bytes((data / "train" / "part-00001.parquet").read_bytes())
+    check_data_record(run, data, "impressions")
+    with pytest.raises(ValueError, match=r"test/part-00000\.parquet is another file"):
+        check_data_record(experiment, data, "impressions")
