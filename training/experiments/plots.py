@@ -9,7 +9,7 @@ import math
 import operator
 from collections.abc import Sequence
 from itertools import accumulate
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import matplotlib as mpl
@@ -31,6 +31,7 @@ from dropdrift.training.figures import (
 
 WIDTH = 4.9  # inches
 ROW_HEIGHT = 0.3
+FAR = 8
 
 
 def metric_figure(summary: Summary, metric: str) -> Figure:
@@ -49,6 +50,8 @@ def metric_figure(summary: Summary, metric: str) -> Figure:
         if summary.plan.base in names:
             mean = summary.estimate(summary.plan.base, metric).mean
             axes.axvline(mean, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+            drawn = [summary.estimate(name, metric).values for name in names]
+            _leave_room(axes, drawn, drawn, mean, ".4f")
         axes.set_xlabel(summary.titles[metric])
     return figure
 
@@ -64,11 +67,16 @@ def difference_figure(summary: Summary, metric: str) -> Figure | None:
         return None
     with mpl.rc_context(STYLE):
         figure, axes = _rows_of(list(compared))
+        seeds: list[Sequence[float]] = []
+        drawn: list[Sequence[float]] = []
         for index, (name, difference) in enumerate(compared.items()):
             own = _colour(summary, name)
             bounds = (difference.by_user.low, difference.by_user.high)
             axes.plot(bounds, (index, index), color=own, linewidth=7, alpha=0.22, zorder=2)
             draw_row(axes, index, difference.seeds.values, own)
+            seeds.append(difference.seeds.values)
+            drawn.append((*difference.seeds.values, *bounds))
+        _leave_room(axes, seeds, drawn, 0.0, "+.4f")
         axes.axvline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         axes.set_xlabel(f"{summary.titles[metric]}, difference to {summary.plan.base}")
     return figure
@@ -177,6 +185,51 @@ def _rows_of(names: Sequence[str]) -> tuple[Figure, Any]:
     name_rows(axes, names)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     return figure, axes
+
+
+def _leave_room(
+    axes: Any,
+    seeds: Sequence[Sequence[float]],
+    drawn: Sequence[Sequence[float]],
+    centre: float,
+    form: str,
+) -> None:
+    """Leave rows out of the axis that would leave no room for the others, and write their means.
+
+    These are rows whose mean is further from ``centre`` than ``FAR`` times the median row's.
+
+    Args:
+        axes: with a row for each entry of ``seeds``.
+        seeds: the values of each row.
+        drawn: all that is drawn of each row.
+        centre: where the base is.
+        form: of the means.
+    """
+    means = [fmean(values) if values else centre for values in seeds]
+    usual = median(abs(mean - centre) for mean in means)
+    far = [abs(mean - centre) > FAR * usual for mean in means]
+    if not usual or not any(far):
+        return
+    near = [centre]
+    for values, is_far in zip(drawn, far, strict=True):
+        if not is_far:
+            near += [value for value in values if not math.isnan(value)]
+    margin = 0.06 * (max(near) - min(near))
+    axes.set_xlim(min(near) - margin, max(near) + margin)
+    for row, (mean, is_far) in enumerate(zip(means, far, strict=True)):
+        if is_far:
+            left = mean < centre
+            arrow = "\N{LEFTWARDS ARROW}" if left else "\N{RIGHTWARDS ARROW}"
+            text = f"{arrow} {mean:{form}}" if left else f"{mean:{form}} {arrow}"
+            axes.text(
+                0.02 if left else 0.98,
+                row,
+                text,
+                transform=axes.get_yaxis_transform(),
+                size=8.5,
+                va="center",
+                ha="left" if left else "right",
+            )
 
 
 def _colour(summary: Summary, name: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dropdrift.training.comparison import Grid, labels_of
+from dropdrift.training.end_labels import OUTSIDE
 from dropdrift.training.experiments.plots import (
     curves_figure,
     difference_figure,
@@ -68,7 +69,7 @@ def _page(summary: Summary, data: Mapping[str, Any], origin: Any) -> Iterator[st
     yield from (f"<p>{escape(line)}</p>" for line in lost_lines(summary))
     yield '<div class="beside">'
     for metric in plan.metrics:
-        text = f"{summary.titles[metric]}: a point is a seed, a dash their mean."
+        text = f"{summary.titles[metric]}: a point is a seed, a dash their mean. {OUTSIDE}"
         ring = " Rings: published." if _is_published(summary, metric) else ""
         yield to_figure(to_svg(metric_figure(summary, metric)), text + ring)
     yield "</div>"
@@ -98,7 +99,7 @@ def _difference_section(summary: Summary) -> Iterator[str]:
         if figure:
             text = f"{summary.titles[metric]} less that of {summary.plan.base}: a point is a seed, "
             interval = f"{LEVEL:.0%} interval over {summary.units}"
-            caption = f"{text}a dash their mean, the bar the {interval}."
+            caption = f"{text}a dash their mean, the bar the {interval}. {OUTSIDE}"
             yield to_figure(to_svg(figure), caption)
     yield "</div>"
 

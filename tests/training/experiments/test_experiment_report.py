@@ -194,6 +194,31 @@ def test_equal_summaries_make_equal_figures(summary: Summary) -> None:
         assert to_svg(first) == to_svg(second)
 
 
+def test_a_variant_that_has_gone_wrong_leaves_room_for_the_others(
+    plan: Plan, outcomes: Outcomes
+) -> None:
+    base, shift = outcomes["none"], 0.01
+
+    def shifted(by: float) -> list[Outcome]:
+        return [replace(o, numbers={m: v + by for m, v in o.numbers.items()}) for o in base]
+
+    rows = {f"sound-{by}": shifted(by) for by in (shift, -shift)} | {"none": base}
+    rows["wrong"] = [replace(o, numbers=dict.fromkeys(o.numbers, 1e-4)) for o in base]
+    summary = summarise(plan, rows, MatchingMeasures(plan))
+    figure = difference_figure(summary, "included/hr@20")
+    assert figure is not None
+    low, high = figure.axes[0].get_xlim()
+    assert -0.05 < low < -shift
+    assert shift < high < 0.05
+    mean = summary.differences["wrong", "included/hr@20"].seeds.mean
+    assert mean < -8 * shift
+    (text,) = figure.axes[0].texts
+    assert f"{mean:+.4f}" in text.get_text()
+    values = metric_figure(summary, "included/hr@20").axes[0]
+    assert values.get_xlim()[0] > summary.estimate("wrong", "included/hr@20").mean
+    assert "0.0001" in values.texts[0].get_text()
+
+
 def test_curves_show_seeds_and_their_mean(summary: Summary) -> None:
     figure = curves_figure(summary)
     assert figure is not None
