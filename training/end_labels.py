@@ -58,12 +58,12 @@ def gain_limits(gains: Sequence[Sequence[Estimate]]) -> tuple[float, float]:
     """Limits of an axis for the gains of several models, at each position.
 
     A model that has gone wrong would leave no room for the differences between the others: one that
-    loses more than twice the greatest gain, and six times what is usual, does not count. Usual is
+    loses more than twice the greatest gain, and four times what is usual, does not count. Usual is
     the median of the models' largest differences.
     """
     means = [[e.mean for e in own if e.values] or [0.0] for own in gains]
     usual = statistics.median(max(map(abs, own)) for own in means)
-    lowest = -max(2 * max(map(max, means)), 6 * usual)
+    lowest = -max(2 * max(map(max, means)), 4 * usual)
     sound = [own for own, found in zip(gains, means, strict=True) if min(found) >= lowest]
     values = [0.0, *(value for own in sound for e in own for value in e.values)]
     margin = 0.05 * (max(values) - min(values)) or 1e-4

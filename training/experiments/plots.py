@@ -31,6 +31,8 @@ from dropdrift.training.figures import (
 
 WIDTH = 4.9  # inches
 ROW_HEIGHT = 0.3
+TEXT_SIZE = 8.5
+# A row is left out of the axis where its mean is so many times as far off as the median row's.
 FAR = 8
 
 
@@ -196,8 +198,6 @@ def _leave_room(
 ) -> None:
     """Leave rows out of the axis that would leave no room for the others, and write their means.
 
-    These are rows whose mean is further from ``centre`` than ``FAR`` times the median row's.
-
     Args:
         axes: with a row for each entry of ``seeds``.
         seeds: the values of each row.
@@ -215,21 +215,19 @@ def _leave_room(
         if not is_far:
             near += [value for value in values if not math.isnan(value)]
     margin = 0.06 * (max(near) - min(near))
-    axes.set_xlim(min(near) - margin, max(near) + margin)
-    for row, (mean, is_far) in enumerate(zip(means, far, strict=True)):
-        if is_far:
-            left = mean < centre
-            arrow = "\N{LEFTWARDS ARROW}" if left else "\N{RIGHTWARDS ARROW}"
-            text = f"{arrow} {mean:{form}}" if left else f"{mean:{form}} {arrow}"
-            axes.text(
-                0.02 if left else 0.98,
-                row,
-                text,
-                transform=axes.get_yaxis_transform(),
-                size=8.5,
-                va="center",
-                ha="left" if left else "right",
-            )
+    low, high = min(near) - margin, max(near) + margin
+    axes.set_xlim(low, high)
+    for row, mean in enumerate(means):
+        if mean < low:
+            _write(axes, row, 0.02, "left", f"\N{LEFTWARDS ARROW} {mean:{form}}")
+        elif mean > high:
+            _write(axes, row, 0.98, "right", f"{mean:{form}} \N{RIGHTWARDS ARROW}")
+
+
+def _write(axes: Any, row: int, place: float, side: str, text: str) -> None:
+    """Text in a row, at a share of the axes' width."""
+    where = axes.get_yaxis_transform()
+    axes.text(place, row, text, transform=where, size=TEXT_SIZE, va="center", ha=side)
 
 
 def _colour(summary: Summary, name: str) -> str:
