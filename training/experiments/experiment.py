@@ -12,7 +12,7 @@ from rich.text import Text
 from dropdrift.data.schema import Schema
 from dropdrift.training.config import TrainConfig
 from dropdrift.training.data_record import check_data_record, write_data_record
-from dropdrift.training.experiments.course import read_course
+from dropdrift.training.experiments.course import Course, read_course
 from dropdrift.training.experiments.drift import Similarity, noise_schedule
 from dropdrift.training.experiments.measures import Measured, Measures
 from dropdrift.training.experiments.plan import Plan
@@ -21,7 +21,7 @@ from dropdrift.training.experiments.progress import ExperimentProgress
 from dropdrift.training.experiments.report import grids, write_reports
 from dropdrift.training.experiments.runs import Run, check_may_go_on, is_diffusing, perform
 from dropdrift.training.experiments.summary import Outcome, Summary, summarise
-from dropdrift.training.experiments.tables import TIMES, lost_lines
+from dropdrift.training.experiments.tables import TIMES, warning_lines
 from dropdrift.training.provenance import provenance
 from dropdrift.training.run_folder import RunFolder
 from dropdrift.training.terminal import print_grid
@@ -76,7 +76,7 @@ def run_experiment(
     console = console or Console()
     for grid in grids(summary):
         print_grid(grid, console)
-    for line in lost_lines(summary):
+    for line in warning_lines(summary):
         console.print(Text(line), soft_wrap=True)
     origin = provenance({"plan": plan, "jobs": jobs, "base": base})
     # The folder's own name, not where it lies.
@@ -121,12 +121,10 @@ def _rows(
 def _outcomes(run: Run, failure: str, measures: Measures) -> dict[str, Outcome]:
     """By row: the run's own first, and what its evaluation has measured besides."""
     training: dict[str, float] = {}
-    curve: tuple[tuple[int, float], ...] = ()
     folder = RunFolder(run.folder)
-    if not run.baseline:
-        curve = read_course(folder.log_file, run.config.chosen_by).validation
+    course = Course() if run.baseline else read_course(folder.log_file, run.config.chosen_by)
     if failure:
-        return {run.row: Outcome(run.seed, failure=failure, curve=curve)}
+        return {run.row: Outcome(run.seed, failure=failure, curve=course.validation)}
     if folder.is_complete():
         training = _times(folder)
     outcomes = {
@@ -139,7 +137,12 @@ def _outcomes(run: Run, failure: str, measures: Measures) -> dict[str, Outcome]:
         )
         for suffix, found in _measured(run, measures).items()
     }
-    own = dataclasses.replace(outcomes[run.row], training=training, curve=curve)
+    own = dataclasses.replace(
+        outcomes[run.row],
+        training=training,
+        curve=course.validation,
+        z_variance=(course.last or {}).get("z_variance"),
+    )
     if run.similarity and run.similarity_file.is_file():
         own = dataclasses.replace(own, similarity=Similarity.load(run.similarity_file))
     return outcomes | {run.row: own}

@@ -24,10 +24,10 @@ from dropdrift.training.experiments.statistics import LEVEL, RESAMPLES
 from dropdrift.training.experiments.summary import Difference, Summary
 from dropdrift.training.experiments.tables import (
     difference_grids,
-    lost_lines,
     main_grid,
     time_grid,
     to_markdown,
+    warning_lines,
 )
 from dropdrift.training.figures import to_svg
 from dropdrift.training.page import provenance_details, to_figure, to_html, to_page
@@ -66,7 +66,7 @@ def _page(summary: Summary, data: Mapping[str, Any], origin: Any) -> Iterator[st
     if plan.about:
         yield f"<p>{escape(plan.about)}</p>"
     yield to_html(main_grid(summary))
-    yield from (f"<p>{escape(line)}</p>" for line in lost_lines(summary))
+    yield from (f"<p>{escape(line)}</p>" for line in warning_lines(summary))
     yield '<div class="beside">'
     for metric in plan.metrics:
         text = f"{summary.titles[metric]}: a point is a seed, a dash their mean. {OUTSIDE}"
@@ -164,9 +164,9 @@ def _markdown(summary: Summary, data: Mapping[str, Any], origin: Any) -> Iterato
         yield f"{summary.plan.about}\n"
     for grid in grids(summary):
         yield to_markdown(grid)
-    lost = lost_lines(summary)
-    if lost:
-        yield "\n".join(["**Runs that count in no mean**\n", *(f"- {line}" for line in lost), ""])
+    warnings = warning_lines(summary)
+    if warnings:
+        yield "\n".join(["**To be read with care**\n", *(f"- {line}" for line in warnings), ""])
     yield "**What was run**\n"
     for name, value in _facts(data, origin):
         yield f"- {name}: {f'`{value}`' if name == 'Command' else value}"

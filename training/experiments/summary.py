@@ -41,6 +41,7 @@ class Outcome:
         curve: step and value of the validation metric that chose the checkpoint.
         similarity: of its diffusion's estimates to the drift, where that was measured.
         evaluation: of a ranking model.
+        z_variance: of a ranking model, the variance of z in its last steps.
     """
 
     seed: int
@@ -52,6 +53,7 @@ class Outcome:
     curve: tuple[tuple[int, float], ...] = ()
     similarity: Similarity | None = None
     evaluation: EvaluationResult | None = None
+    z_variance: float | None = None
 
     @property
     def counts(self) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import fmean
 
 from dropdrift.training.comparison import UNDEFINED, Estimate, Grid
 from dropdrift.training.experiments.statistics import LEVEL, RESAMPLES, Interval
 from dropdrift.training.experiments.summary import Difference, Outcome, Summary
 
 PUBLISHED = "published"
+SHRUNK = 0.01
 TIMES = {
     "seconds": "Training, s",
     "steps": "Steps",
@@ -65,13 +67,36 @@ def time_grid(summary: Summary) -> Grid | None:
     return Grid("Time per run", header, tuple(rows), note) if rows else None
 
 
-def lost_lines(summary: Summary) -> list[str]:
+def warning_lines(summary: Summary) -> list[str]:
+    """Which runs count in no mean, and which rows are near a collapse; and why."""
+    return [*_lost_lines(summary), *_shrunk_lines(summary)]
+
+
+def _lost_lines(summary: Summary) -> list[str]:
     """Which runs count in no mean, and why."""
     seeds: dict[tuple[str, str], list[str]] = {}
     for row, outcome in summary.lost():
         why = f"failed: {outcome.failure}" if outcome.failure else f"collapsed: {outcome.collapse}"
         seeds.setdefault((row, why), []).append(str(outcome.seed))
     return [f"{row}, seed {' '.join(s)}, {why}" for (row, why), s in seeds.items()]
+
+
+def _shrunk_lines(summary: Summary) -> Iterator[str]:
+    """Rows whose z varies less than ``SHRUNK`` times as much as the base's."""
+    base = _z_variance(summary.rows.get(summary.plan.base, ()))
+    for row, outcomes in summary.rows.items():
+        own = _z_variance(outcomes)
+        if base and own is not None and own < SHRUNK * base:
+            yield (
+                f"{row}, near a collapse: the variance of z is {own:.1e} at the end of training, "
+                f"{own / base:.2%} of that of {summary.plan.base}"
+            )
+
+
+def _z_variance(outcomes: Sequence[Outcome]) -> float | None:
+    """Its mean over the seeds that count."""
+    found = [o.z_variance for o in outcomes if o.counts and o.z_variance is not None]
+    return fmean(found) if found else None
 
 
 def to_markdown(grid: Grid) -> str:

@@ -31,7 +31,7 @@ from dropdrift.training.experiments.plots import (
 from dropdrift.training.experiments.report import grids, write_reports
 from dropdrift.training.experiments.statistics import bootstrap_intervals
 from dropdrift.training.experiments.summary import Outcome, Summary, summarise
-from dropdrift.training.experiments.tables import difference_grids, lost_lines, main_grid
+from dropdrift.training.experiments.tables import difference_grids, main_grid, warning_lines
 from dropdrift.training.figures import to_svg
 from dropdrift.training.matching.metrics import matching_metrics
 from dropdrift.training.matching.result import MatchingResult, ranks_path
@@ -90,7 +90,7 @@ def test_a_failed_seed_is_left_out_and_named(summary: Summary) -> None:
         "t2diff, published",
         "SASRec, published",
     ]
-    assert lost_lines(summary) == ["t2diff, seed 3, failed: the loss is nan at step 40"]
+    assert warning_lines(summary) == ["t2diff, seed 3, failed: the loss is nan at step 40"]
 
 
 def test_a_baseline_has_one_value(summary: Summary) -> None:
@@ -217,6 +217,17 @@ def test_a_variant_that_has_gone_wrong_leaves_room_for_the_others(
     values = metric_figure(summary, "included/hr@20").axes[0]
     assert values.get_xlim()[0] > summary.estimate("wrong", "included/hr@20").mean
     assert "0.0001" in values.texts[0].get_text()
+
+
+def test_a_row_whose_z_has_shrunk_is_named(plan: Plan, outcomes: Outcomes) -> None:
+    variances = {"none": (0.05, 0.07), "last": (0.03, 0.01), "t2diff": (1e-4, 2e-4)}
+    rows = {
+        row: [replace(o, z_variance=v) for o, v in zip(outcomes[row], found, strict=False)]
+        for row, found in variances.items()
+    }
+    (line,) = warning_lines(summarise(plan, rows, MatchingMeasures(plan)))
+    assert line.startswith("t2diff, near a collapse: the variance of z is 1.5e-04")
+    assert line.endswith("0.25% of that of none")
 
 
 def test_curves_show_seeds_and_their_mean(summary: Summary) -> None:
