@@ -41,6 +41,7 @@ QUICK = {
     "plan sweep": ["--workers", "1"],
     "plan calibrate": ["--calibration.repeats", "2"],
     "launch train": ["--loop.max-steps", "12", "--data.batch-size", "64"],
+    "experiment": ["--seeds", "2", "--only", "base", "asymdiffrec"],
     "bench kernels": ["--sizes", "64x33x16x32", "--seconds", "0.01", "--direction", "forward"],
     "bench plot": [],
     "bench inspect": [],
