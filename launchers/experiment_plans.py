@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 
 from dropdrift.data.schema import Schema
-from dropdrift.data.typed_mapping import suggestion
 from dropdrift.launchers.options import find_recipe
+from dropdrift.launchers.shipped import ShippedFiles
 from dropdrift.training.experiments.plan import Plan, Variant
 
-_PLANS = Path(str(files("dropdrift.launchers"))) / "experiments"
+_PLANS = ShippedFiles("experiments", "plan")
 
 
 def usual_metrics(schema: Schema) -> tuple[str, ...]:
@@ -50,18 +49,9 @@ def plan_of(recipes: tuple[str, ...], metrics: tuple[str, ...]) -> Plan:
 
 def plan_names() -> list[str]:
     """The plans that come with Dropdrift."""
-    return sorted(path.stem for path in _PLANS.glob("*.yaml"))
+    return _PLANS.names()
 
 
 def find_plan(chosen: str) -> Path:
     """The file of a plan that comes with Dropdrift, or a user's own; ValueError naming all."""
-    names = plan_names()
-    if chosen in names:
-        return _PLANS / f"{chosen}.yaml"
-    path = Path(chosen)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        return path
-    raise ValueError(
-        f"unknown plan {chosen!r}{suggestion(chosen, names, str)}; there are: {', '.join(names)}; "
-        "or give a YAML file"
-    )
+    return _PLANS.find(chosen)

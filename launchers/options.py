@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
@@ -28,6 +27,7 @@ from dropdrift.launchers.config_file import (
     read_options,
 )
 from dropdrift.launchers.processes import number_of_processes
+from dropdrift.launchers.shipped import ShippedFiles
 
 __all__ = ["CHECK_FLAG", "find_recipe", "load_config", "parse_config", "recipe_names"]
 
@@ -37,7 +37,7 @@ CHECK_FLAG = "--check"
 
 C = TypeVar("C")
 
-_RECIPES = Path(str(files("dropdrift.launchers"))) / "recipes"
+_RECIPES = ShippedFiles("recipes", "recipe")
 
 
 def parse_config(
@@ -89,22 +89,12 @@ def parse_config(
 
 def recipe_names() -> list[str]:
     """The recipes that come with Dropdrift."""
-    return sorted(path.stem for path in _RECIPES.glob("*.yaml"))
+    return _RECIPES.names()
 
 
 def find_recipe(chosen: str) -> Path:
     """The file of a recipe that comes with Dropdrift, or a user's own; ValueError naming all."""
-    names = recipe_names()
-    if chosen in names:
-        return _RECIPES / f"{chosen}.yaml"
-    path = Path(chosen)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        return path
-    listed = ", ".join(names) or "none"
-    raise ValueError(
-        f"unknown recipe {chosen!r}{suggestion(chosen, names, str)}; "
-        f"there are: {listed}; or give a YAML file"
-    )
+    return _RECIPES.find(chosen)
 
 
 def _without_check(arguments: Sequence[str]) -> tuple[list[str], int | None]:

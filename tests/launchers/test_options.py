@@ -137,7 +137,7 @@ def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "loop: {epochs: 7, seed: 3}\noptimizer:\n  learning_rate: 1e-2\nmodel: {tasks: [click]}\n"
     )
     (tmp_path / "other.yaml").write_text("")
-    monkeypatch.setattr(options, "_RECIPES", tmp_path)
+    monkeypatch.setattr(options._RECIPES, "_folder", tmp_path)
     return tmp_path
 
 
