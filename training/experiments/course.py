@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ class Course:
     """
 
     validation: tuple[tuple[int, float], ...] = ()
-    last: dict[str, float] | None = None
+    last: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_course(log: Path, chosen_by: str) -> Course:
@@ -49,7 +49,7 @@ def _entries(log: Path) -> Iterator[dict[str, Any]]:
             yield entry
 
 
-def _numbers(entries: Sequence[dict[str, Any]]) -> dict[str, float] | None:
+def _numbers(entries: Sequence[dict[str, Any]]) -> dict[str, float]:
     if not entries:
-        return None
+        return {}
     return {name: float(value) for name, value in entries[-1].items() if name != "kind"}

@@ -135,13 +135,13 @@ def _outcomes(run: Run, failure: str, measures: Measures) -> dict[str, Outcome]:
             users=found.users,
             evaluation=found.evaluation,
         )
-        for suffix, found in _measured(run, measures).items()
+        for suffix, found in _measured(run, course, measures).items()
     }
     own = dataclasses.replace(
         outcomes[run.row],
         training=training,
         curve=course.validation,
-        z_variance=(course.last or {}).get("z_variance"),
+        z_variance=course.last.get("z_variance"),
     )
     if run.similarity and run.similarity_file.is_file():
         own = dataclasses.replace(own, similarity=Similarity.load(run.similarity_file))
@@ -158,9 +158,9 @@ def _times(folder: RunFolder) -> dict[str, float]:
         ) from error
 
 
-def _measured(run: Run, measures: Measures) -> dict[str, Measured]:
+def _measured(run: Run, course: Course, measures: Measures) -> dict[str, Measured]:
     try:
-        return measures.measured(run.folder, run.result_file)
+        return measures.measured(run.result_file, course.last)
     except ValueError as error:
         again = f"remove {run.result_file}, and the run is evaluated again"
         raise ValueError(f"{error}: {again}") from error

@@ -60,9 +60,9 @@ class MatchingMeasures:
     def check(self, config: TrainConfig, base: TrainConfig, schema: Schema) -> None:
         """Any interactions will do."""
 
-    def measured(self, folder: Path, result_file: Path) -> dict[str, Measured]:
+    def measured(self, result_file: Path, last: Mapping[str, float]) -> dict[str, Measured]:
         """One entry for each weight of the transition counts."""
-        del folder
+        del last
         numbers, users = self.numbers(result_file), self.users(result_file)
         first, *others = numbers
         found = {"": Measured(numbers[first], users.get(first))}

@@ -74,12 +74,12 @@ class Measures(Protocol):
             schema: of the data.
         """
 
-    def measured(self, folder: Path, result_file: Path) -> dict[str, Measured]:
+    def measured(self, result_file: Path, last: Mapping[str, float]) -> dict[str, Measured]:
         """What an evaluated run came to, the first entry being the run's own.
 
         Args:
-            folder: of the run.
-            result_file: of its evaluation.
+            result_file: of the run's evaluation.
+            last: the last numbers of its training, by name.
 
         Returns:
             By what is added to the row's name.

@@ -19,12 +19,10 @@ from dropdrift.models.ranking import task_names
 from dropdrift.training.comparison import NOTHING, Drop
 from dropdrift.training.config import TrainConfig
 from dropdrift.training.experiments.by_user import Measure, user_values
-from dropdrift.training.experiments.course import read_course
 from dropdrift.training.experiments.measures import Measured, UserValues, check_published
 from dropdrift.training.experiments.plan import Plan
 from dropdrift.training.experiments.runs import PART
 from dropdrift.training.result import EvaluationResult
-from dropdrift.training.run_folder import RunFolder
 from dropdrift.training.scenarios import SHARES, robustness_scenarios
 from dropdrift.training.score_file import ScoredRows, read_scores, scores_path
 
@@ -99,14 +97,14 @@ class RankingMeasures:
                     "others"
                 )
 
-    def measured(self, folder: Path, result_file: Path) -> dict[str, Measured]:
+    def measured(self, result_file: Path, last: Mapping[str, float]) -> dict[str, Measured]:
         """One entry, with the scores taken apart by user."""
         result = EvaluationResult.load(result_file)
         numbers = {
             metric: _number(result, metric, *found) for metric, found in self._parsed.items()
         }
         rows = read_scores(scores_path(result_file))
-        return {"": Measured(numbers, self._users(rows), _collapse(rows, folder), result)}
+        return {"": Measured(numbers, self._users(rows), _collapse(rows, last), result)}
 
     def curve_title(self, chosen_by: str) -> str:
         """``AUC`` of ``auc``."""
@@ -201,12 +199,11 @@ def _number(
     return float(getattr(metrics, measure))
 
 
-def _collapse(rows: ScoredRows, folder: Path) -> str:
+def _collapse(rows: ScoredRows, last: Mapping[str, float]) -> str:
     """What shows that a model has given up telling rows apart; empty where it has not."""
     for (label, drop), logits in rows.logits.items():
         if drop == NOTHING and float(np.ptp(logits)) < CONSTANT_LOGITS:
             return f"all scores of {label!r} are {_probability(logits):.4f}"
-    last = read_course(RunFolder(folder).log_file, "").last or {}
     for name, what in (("z_variance", "z"), ("denoised_variance", "the denoised z")):
         if last.get(name, 1.0) < CONSTANT_Z:
             return f"the variance of {what} is {last[name]:.1e} at step {last['step']:.0f}"
