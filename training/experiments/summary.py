@@ -133,10 +133,9 @@ def summarise(
     for row in kept if plan.base in kept else ():
         if row != plan.base:
             compared = _Comparison(kept[row], kept[plan.base], plan.metrics)
-            for metric, found in compared.absolute().items():
-                differences[row, metric] = found
-            for metric, found in compared.relative(measures.relative).items():
-                improvements[row, metric] = found
+            absolute, relative = compared.differences(measures.relative)
+            differences |= {(row, metric): found for metric, found in absolute.items()}
+            improvements |= {(row, metric): found for metric, found in relative.items()}
     return Summary(
         plan,
         kept,
@@ -160,46 +159,44 @@ class _Comparison:
         self._pairs = [(n, others[n.seed]) for n in new if n.counts and n.seed in others]
         self._metrics = metrics
 
-    def absolute(self) -> dict[str, Difference]:
-        """The differences of all metrics."""
-        values, weights = self._by_user(lambda new, base: (new.values - base.values, base.weights))
-        return self._differences(self._metrics, operator.sub, values, weights)
-
-    def relative(self, metrics: Sequence[str]) -> dict[str, Difference]:
-        """Relative improvements: also by user, the difference over the base's value."""
-        if not metrics:
-            return {}
-        values, weights = self._by_user(lambda new, base: (new.values - base.values, base.values))
-        columns = [self._metrics.index(metric) for metric in metrics]
-        chosen = values[:, columns], weights[:, columns]
-        return self._differences(metrics, relative_improvement, *chosen)
+    def differences(
+        self, relative: Sequence[str]
+    ) -> tuple[dict[str, Difference], dict[str, Difference]]:
+        """Of all metrics, and relative to the base's value of those of ``relative``."""
+        values, weights, base = self._by_user()
+        columns = [self._metrics.index(metric) for metric in relative]
+        # Both at once, so that users are drawn once.
+        intervals = bootstrap_intervals(
+            np.hstack([values, values[:, columns]]), np.hstack([weights, base[:, columns]])
+        )
+        count = len(self._metrics)
+        return (
+            self._differences(self._metrics, operator.sub, intervals[:count]),
+            self._differences(relative, relative_improvement, intervals[count:]),
+        )
 
     def _differences(
         self,
         metrics: Sequence[str],
         difference: Callable[[float, float], float],
-        values: Columns,
-        weights: Columns,
+        by_user: Sequence[Interval],
     ) -> dict[str, Difference]:
         found = {}
-        for metric, interval in zip(metrics, bootstrap_intervals(values, weights), strict=True):
+        for metric, interval in zip(metrics, by_user, strict=True):
             paired = [difference(n.numbers[metric], b.numbers[metric]) for n, b in self._pairs]
             found[metric] = Difference(Estimate(tuple(paired)), t_interval(paired), interval)
         return found
 
-    def _by_user(
-        self, parts: Callable[[UserValues, UserValues], tuple[Columns, Columns]]
-    ) -> tuple[Columns, Columns]:
-        """What ``parts`` makes of a pair of runs, each user's mean over seeds, [U, Q]."""
+    def _by_user(self) -> tuple[Columns, Columns, Columns]:
+        """Differences, weights and the base's values, each user's mean over seeds, [U, Q]."""
         pairs = [(n.users, b.users) for n, b in self._pairs if n.users and b.users]
         if not pairs:
             nothing = np.empty((0, len(self._metrics)))
-            return nothing, nothing
+            return nothing, nothing, nothing
         # Where the seed decides the split too, a user is there in some seeds only.
         names = np.concatenate([new.users for new, _ in pairs])
         users, codes = np.unique(names, return_inverse=True)
         seeds = np.bincount(codes)[:, None]
-        values, weights = zip(*(parts(new, base) for new, base in pairs), strict=True)
 
         def mean(columns: Sequence[Columns]) -> Columns:
             """By user, over seeds."""
@@ -207,7 +204,11 @@ class _Comparison:
             np.add.at(sums, codes, np.concatenate(columns))
             return sums / seeds
 
-        return mean(values), mean(weights)
+        return (
+            mean([new.values - base.values for new, base in pairs]),
+            mean([base.weights for _, base in pairs]),
+            mean([base.values for _, base in pairs]),
+        )
 
 
 def _values(outcomes: Sequence[Outcome], metric: str) -> dict[int, float]:
